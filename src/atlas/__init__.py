@@ -1,0 +1,1 @@
+"""Atlas: a continual-learning framework for LLM agents in production."""

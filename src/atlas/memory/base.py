@@ -1,0 +1,27 @@
+"""The socket of memory."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from atlas.models import Caller
+from atlas.schema import Background, Playbook, Recalled, Session, Task
+
+
+class Memory(Protocol):
+    """Recalls what helps and learns from what happened."""
+
+    def recall(self, task: Task, background: Background, session_id: str) -> tuple[Recalled, Recalled]:
+        """What the student and the teacher of this session see: few, matching, within a token budget."""
+        ...
+
+    async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
+        """New playbook versions after a judged session; empty when nothing changed.
+
+        Pure but for the curator's model call, which the caller's journal answers when this is called again after a
+        lost compare-and-swap with a fresher background.
+
+        Raises:
+            ModelError: the curator's model failed; nothing was learnt.
+        """
+        ...

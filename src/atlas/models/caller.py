@@ -1,0 +1,178 @@
+"""The one door through which a session calls models and tools: journal first, then the world, then the record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from atlas.models.base import Model, OnText
+from atlas.schema import Completion, Event, Noun, Purpose, Request, ToolCall, ToolSpec, ToolUse, Trace, content_hash
+from atlas.schema.errors import BudgetError, ModelError, ModelTimeout, ToolError
+from atlas.schema.events import Actor, Failure, ModelCalled, ModelFailed, ToolCalled
+
+RunTool = Callable[[ToolCall], Awaitable[str]]
+
+
+class Place(Noun):
+    """Where in the session a call belongs."""
+
+    actor: Actor
+    """On whose behalf."""
+    purpose: Purpose
+    """What for."""
+    step: int = 0
+    """Which step; 0 for the whole task."""
+    attempt: int = 1
+    """Which attempt."""
+
+
+class Journal:
+    """Finished calls of an earlier run of the same session; each is given out once."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._calls: dict[str, deque[Completion]] = defaultdict(deque)
+        self._tools: dict[str, deque[ToolUse]] = defaultdict(deque)
+        for event in events:
+            if isinstance(event.body, ModelCalled):
+                self._calls[event.body.request_hash].append(event.body.completion)
+            elif isinstance(event.body, ToolCalled):
+                self._tools[_tool_key(event.body.step, event.body.attempt, event.body.use.call)].append(event.body.use)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._calls.values())) + sum(map(len, self._tools.values()))
+
+    def completion(self, request_hash: str) -> Completion | None:
+        """The recorded answer to this request, if one is left."""
+        waiting = self._calls.get(request_hash)
+        return waiting.popleft() if waiting else None
+
+    def tool_use(self, place: Place, call: ToolCall) -> ToolUse | None:
+        """The recorded result of this tool call, if one is left."""
+        waiting = self._tools.get(_tool_key(place.step, place.attempt, call))
+        return waiting.popleft() if waiting else None
+
+
+def request_hash(model: str, request: Request) -> str:
+    """The journal's key of a request to a model."""
+    return content_hash(model, request.model_dump_json())
+
+
+def _tool_key(step: int, attempt: int, call: ToolCall) -> str:
+    return content_hash(str(step), str(attempt), call.name, call.arguments)
+
+
+class Caller:
+    """Calls models and tools for one session, within its deadline and token budget."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        journal: Journal | None = None,
+        deadline: float | None = None,
+        max_tokens: int | None = None,
+        call_timeout_s: float = 300.0,
+    ) -> None:
+        """`deadline` is a time of `time.monotonic()`; `max_tokens` bounds all calls together."""
+        self.trace = trace
+        self._journal = journal or Journal()
+        self._deadline = deadline
+        self._tokens_left = max_tokens
+        self._call_timeout_s = call_timeout_s
+
+    def remaining_s(self, wanted_s: float | None = None) -> float:
+        """Seconds a call may take: what is wanted, cut by the session's deadline.
+
+        Raises:
+            ModelTimeout: the session's deadline has passed.
+        """
+        wanted = self._call_timeout_s if wanted_s is None else wanted_s
+        if self._deadline is None:
+            return wanted
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise ModelTimeout("The session's time is spent.", "Raise orchestration.session_timeout_seconds.")
+        return min(wanted, left)
+
+    async def complete(
+        self,
+        model: Model,
+        request: Request,
+        place: Place,
+        *,
+        timeout_s: float | None = None,
+        on_text: OnText | None = None,
+    ) -> Completion:
+        """The model's answer, from the journal if this session has paid for it already.
+
+        Raises:
+            ModelError: the provider failed for good; recorded once as `model_failed`.
+            BudgetError: the session's token budget is spent.
+        """
+        key = request_hash(model.name, request)
+        finished = self._journal.completion(key)
+        if finished is not None:
+            self._spend(finished)
+            return finished
+        if self._tokens_left is not None and self._tokens_left <= 0:
+            raise BudgetError("The session's token budget is spent.", "Raise orchestration.max_session_tokens.")
+        started = time.perf_counter()
+        try:
+            completion = await model.complete(request, timeout_s=self.remaining_s(timeout_s), on_text=on_text)
+        except ModelError as error:
+            await self.trace.record(
+                ModelFailed(
+                    **place.model_dump(),
+                    model=model.name,
+                    failure=Failure.of(error),
+                    latency_s=time.perf_counter() - started,
+                )
+            )
+            raise
+        self._spend(completion)
+        await self.trace.record(
+            ModelCalled(
+                actor=place.actor,
+                purpose=place.purpose,
+                step=place.step,
+                attempt=place.attempt,
+                model=model.name,
+                request_hash=key,
+                request=request,
+                completion=completion,
+                latency_s=time.perf_counter() - started,
+            )
+        )
+        return completion
+
+    def _spend(self, completion: Completion) -> None:
+        if self._tokens_left is not None:
+            self._tokens_left -= completion.usage.tokens
+
+    async def tool(
+        self, run: RunTool, call: ToolCall, spec: ToolSpec | None, place: Place, *, timeout_s: float | None = None
+    ) -> ToolUse:
+        """Run one tool call and record it. A failing tool is an answer to the model, not the session's end."""
+        finished = self._journal.tool_use(place, call)
+        if finished is not None:
+            return finished
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.remaining_s(timeout_s)):
+                use = ToolUse(call=call, output=await run(call))
+        except TimeoutError:
+            use = ToolUse(call=call, error=f"{call.name} did not finish in time")
+        except ToolError as error:
+            use = ToolUse(call=call, error=error.message)
+        await self.trace.record(
+            ToolCalled(
+                step=place.step,
+                attempt=place.attempt,
+                use=use,
+                effect=spec.effect if spec else "none",
+                latency_s=time.perf_counter() - started,
+            )
+        )
+        return use

@@ -1,0 +1,139 @@
+"""What was learnt: itemised playbook entries with their evidence, and the outcomes behind them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from atlas.schema.base import Noun, content_hash, now
+from atlas.schema.task import Lane
+
+Audience = Literal["student", "teacher"]
+EntryState = Literal["candidate", "trial", "active", "retired", "quarantined"]
+
+
+class Cue(Noun):
+    """When an entry applies. Data that is compared, never code or a regex that runs."""
+
+    kind: Literal["keyword", "always"] = "keyword"
+    """`keyword`: the words occur in the task; `always`: every task of the key."""
+    text: str = ""
+    """The keyword or phrase, compared case-insensitively on word boundaries."""
+
+
+class Provenance(Noun):
+    """Where an entry came from."""
+
+    sessions: tuple[str, ...] = ()
+    """Sessions it was learnt from."""
+    author: str = ""
+    """The model or person that wrote it."""
+    reward_source: str = "none"
+    """Which evidence rewarded those sessions: check, judges, arbiter, human."""
+
+
+class Evidence(Noun):
+    """What has been measured about an entry since it entered trial."""
+
+    n_with: int = 0
+    """Matched sessions that saw the entry."""
+    successes_with: float = 0.0
+    """Sum of their rewards."""
+    n_without: int = 0
+    """Matched sessions held out at random."""
+    successes_without: float = 0.0
+    """Sum of their rewards."""
+    log_e_help: float = 0.0
+    """Natural log of the e-value against 'the entry does not help'."""
+    log_e_harm: float = 0.0
+    """Natural log of the e-value against 'the entry does no harm'."""
+
+
+class Entry(Noun):
+    """One lesson: cue -> action."""
+
+    id: str
+    """Stable across versions."""
+    audience: Audience
+    """Who reads it."""
+    cue: Cue
+    """When it applies."""
+    action: str
+    """What to do then, as an imperative."""
+    expected_effect: str = ""
+    """What should become better."""
+    provenance: Provenance = Provenance()
+    """Where it came from."""
+    trust: float = Field(default=0.5, ge=0.0, le=1.0)
+    """The minimum over its lineage."""
+    state: EntryState = "candidate"
+    """Only trial and active entries reach a prompt."""
+    reason: str = ""
+    """Why it is in this state, in one sentence."""
+    evidence: Evidence = Evidence()
+    """What has been measured about it."""
+
+
+class Playbook(Noun):
+    """What was learnt for one tenant, key and audience. Immutable: a change is a new version."""
+
+    key: str
+    """The learning key."""
+    tenant: str = "default"
+    """Owner."""
+    audience: Audience
+    """Who reads it."""
+    version: int = 0
+    """0 is the empty playbook; each commit adds one."""
+    entries: tuple[Entry, ...] = ()
+    """All entries, also the retired ones."""
+    created_at: datetime = Field(default_factory=now)
+    """When this version was written (UTC)."""
+
+    @property
+    def identity(self) -> str:
+        """Content hash over the entries."""
+        return content_hash(*(entry.model_dump_json() for entry in self.entries))
+
+
+class Recalled(Noun):
+    """What of a playbook a session got to see, pinned."""
+
+    audience: Audience
+    """Who saw it."""
+    version: int
+    """The playbook's version."""
+    shown: tuple[Entry, ...] = ()
+    """Entries in the prompt, at most three by default."""
+    held_out: tuple[str, ...] = ()
+    """Ids of matching entries withheld at random, as the control arm."""
+    propensities: tuple[tuple[str, float], ...] = ()
+    """(entry id, probability of being shown) of every matching entry."""
+
+
+class Outcome(Noun):
+    """How one earlier session ended, as the router reads it."""
+
+    lane: Lane
+    """The lane it ran in."""
+    reward: float | None
+    """Its reward; None when none was given."""
+    first_try: bool | None
+    """Whether the student's first attempt stood; None when unknown."""
+    playbook_version: int = 0
+    """Version of the student's playbook it ran with."""
+    at: datetime
+    """When it finished (UTC)."""
+
+
+class Background(Noun):
+    """What the store knows before a session of one tenant and key, read in one round trip."""
+
+    student: Playbook
+    """The student's newest playbook."""
+    teacher: Playbook
+    """The teacher's newest playbook."""
+    outcomes: tuple[Outcome, ...] = ()
+    """The most recent outcomes of the key, newest first."""

@@ -1,0 +1,102 @@
+"""The socket of a store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from atlas.schema import Audience, Background, Event, Lane, Noun, Playbook, Session, Status
+
+
+class Flushed(Noun):
+    """What became of everything that was accepted so far. accepted == stored + refused + waiting, always."""
+
+    accepted: int
+    """Events taken by `append`."""
+    stored: int
+    """Events committed to the database."""
+    refused: int
+    """Events the database rejected for good; each is kept in the spool's refused file."""
+    waiting: int
+    """Events in the local spool that the database has not taken yet."""
+
+
+class SessionRow(Noun):
+    """One line of a session list."""
+
+    id: str
+    """UUID version 7."""
+    prompt: str
+    """The task, whole."""
+    learning_key: str
+    """Its group."""
+    status: Status
+    """running or a final state."""
+    lane: Lane | None
+    """None before routing."""
+    reward: float | None
+    """None until judged, or when no judge could tell."""
+    tokens: int
+    """All roles together."""
+    cost_usd: float | None
+    """None when no price is known."""
+    created_at: datetime
+    """When it started (UTC)."""
+
+
+class Store(Protocol):
+    """The append-only events, their projections, and the playbooks."""
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Take events, in order; on return a kill -9 of this process loses none of them.
+
+        Raises:
+            StoreError: neither the database nor the local spool could take them.
+        """
+        ...
+
+    async def flush(self, *, timeout_s: float = 30.0) -> Flushed:
+        """Wait until the database has what was accepted, or the time is over; then tell the truth."""
+        ...
+
+    async def commit(self, session: Session, playbooks: Sequence[Playbook] = ()) -> None:
+        """Write a judged session's projections and new playbook versions in one transaction.
+
+        A playbook of version v is accepted only while v - 1 is the newest of its tenant, key and audience.
+
+        Raises:
+            StaleVersion: somebody else wrote a newer version first; nothing was written.
+            StoreUnavailable: the database is away; nothing was written.
+        """
+        ...
+
+    async def background(self, tenant: str, key: str, *, limit: int) -> Background:
+        """Newest playbooks and the last `limit` outcomes of a key, in one round trip.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        ...
+
+    async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
+        """One version, the newest when `version` is None; version 0 (empty) where there is none."""
+        ...
+
+    async def session(self, session_id: str) -> Session | None:
+        """The session rebuilt from its events; None when it is unknown. A unique prefix of the id suffices."""
+        ...
+
+    async def events(self, session_id: str) -> list[Event]:
+        """All events of a session in order of `seq`; what still waits in this process's spool included."""
+        ...
+
+    def sessions(
+        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[SessionRow]:
+        """Session lines, newest first."""
+        ...
+
+    async def close(self) -> None:
+        """Flush and give back what it holds; calling it twice is harmless."""
+        ...
