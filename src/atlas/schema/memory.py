@@ -49,6 +49,8 @@ class Evidence(Noun):
     """Natural log of the e-value against 'the entry does not help'."""
     log_e_harm: float = 0.0
     """Natural log of the e-value against 'the entry does no harm'."""
+    failures_in_row: int = 0
+    """Newest sessions that saw the entry and failed, without a success between them."""
 
 
 class Entry(Noun):

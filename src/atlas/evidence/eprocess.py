@@ -1,0 +1,87 @@
+"""Does an entry help or harm? An e-process over sessions in which chance decided who saw it.
+
+A session shows the entry with the known probability q (A = 1) or holds it out (A = 0), then earns a reward y in
+[0, 1]. With any centre m chosen beforehand, X = (y - m) * (A / q - (1 - A) / (1 - q)) has the entry's effect as its
+mean. Wealth that bets a predictable share on X > 0 cannot grow on average while the entry does not help; on X < 0,
+while it does no harm. By Ville's inequality wealth ever reaches 20 with probability at most 1/20 under its null,
+whenever one looks.
+
+The centre is the mean reward so far, and the stake is the growth-optimal one for the effect seen so far (for 0/1
+rewards the bet is then a likelihood ratio), so the counts already kept with the entry are all the state there is.
+
+Source: testing by betting, Waudby-Smith and Ramdas, arXiv 2010.09686; the stake, Turner, Ly and Grünwald, arXiv
+2106.02693.
+"""
+
+from __future__ import annotations
+
+import math
+
+from atlas.schema import Evidence
+
+SUCCESS = 0.5
+"""A reward from here on counts as a success where only success or failure is asked."""
+_BET_CAP = 0.9
+"""Share of the wealth that the worst outcome may cost."""
+_PRIOR_EFFECT = 0.3
+"""Effect that is bet on before anything is seen."""
+_PRIOR_WEIGHT = 5.0
+"""How many pairs of sessions that first guess weighs."""
+
+
+def observe(evidence: Evidence, *, shown: bool, reward: float, propensity: float) -> Evidence:
+    """The evidence after one more matched session.
+
+    Args:
+        evidence: what was known before it.
+        shown: whether the session saw the entry.
+        reward: its reward in [0, 1].
+        propensity: the probability in (0, 1) with which it was to be shown.
+
+    Raises:
+        ValueError: reward or propensity is out of range.
+    """
+    if not 0 <= reward <= 1 or not 0 < propensity < 1:
+        raise ValueError(f"reward {reward} must lie in [0, 1] and propensity {propensity} inside (0, 1)")
+    centre = _centre(evidence)
+    x = (reward - centre) * (1 / propensity if shown else -1 / (1 - propensity))
+    seen = evidence.model_copy(
+        update={
+            "log_e_help": evidence.log_e_help + math.log1p(_stake(evidence, propensity, side=1) * x),
+            "log_e_harm": evidence.log_e_harm + math.log1p(_stake(evidence, propensity, side=-1) * -x),
+        }
+    )
+    if not shown:
+        counts = {"n_without": seen.n_without + 1, "successes_without": seen.successes_without + reward}
+    else:
+        failures = seen.failures_in_row + 1 if reward < SUCCESS else 0
+        counts = {
+            "n_with": seen.n_with + 1,
+            "successes_with": seen.successes_with + reward,
+            "failures_in_row": failures,
+        }
+    return seen.model_copy(update=counts)
+
+
+def e_value(log_e: float) -> float:
+    """The e-value of its logarithm; infinite where it exceeds what a float holds."""
+    return math.exp(log_e) if log_e < 700 else math.inf
+
+
+def _centre(evidence: Evidence) -> float:
+    """Mean reward of both arms so far, strictly inside (0, 1)."""
+    total = evidence.successes_with + evidence.successes_without
+    return (total + 1) / (evidence.n_with + evidence.n_without + 2)
+
+
+def _stake(evidence: Evidence, propensity: float, *, side: int) -> float:
+    """The share to bet on an effect of this side, from earlier sessions only."""
+    centre, q = _centre(evidence), propensity
+    weight, effect = 0.0, 0.0
+    if evidence.n_with and evidence.n_without:
+        weight = evidence.n_with * evidence.n_without / (evidence.n_with + evidence.n_without)
+        effect = evidence.successes_with / evidence.n_with - evidence.successes_without / evidence.n_without
+    guess = (weight * side * effect + _PRIOR_WEIGHT * _PRIOR_EFFECT) / (weight + _PRIOR_WEIGHT)
+    best = max(guess, 0.0) * q * (1 - q) / (centre * (1 - centre))
+    worst = max(centre / q, (1 - centre) / (1 - q)) if side > 0 else max((1 - centre) / q, centre / (1 - q))
+    return min(best, _BET_CAP / worst)
