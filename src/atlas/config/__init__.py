@@ -1,1 +1,77 @@
-"""Atlas."""
+"""The configuration: a typed, frozen tree, read from YAML, every error with its file and line."""
+
+from atlas.config.agent import (
+    AgentConfig,
+    GivenAgentConfig,
+    HttpAgentConfig,
+    ModelAgentConfig,
+    PythonAgentConfig,
+    ToolConfig,
+)
+from atlas.config.dotenv import load_dotenv, parse_dotenv
+from atlas.config.env import expand_env
+from atlas.config.judges import (
+    CheckConfig,
+    ExactCheck,
+    JsonSchemaCheck,
+    NumericCheck,
+    PythonCheck,
+    RegexCheck,
+    RimConfig,
+)
+from atlas.config.learning import LearningConfig, LearningPrompts, PruningConfig
+from atlas.config.llm import Block, LLMConfig, RetryConfig
+from atlas.config.load import config_for, load_config, parse_config
+from atlas.config.orchestration import OrchestrationConfig
+from atlas.config.reference import PythonReference
+from atlas.config.roles import StudentConfig, StudentPrompts, TeacherConfig, TeacherPrompts
+from atlas.config.safety import DriftConfig, ReviewConfig, RuntimeSafetyConfig
+from atlas.config.storage import StorageConfig
+from atlas.config.teaching import AdaptiveTeachingConfig, HistoryConfig, ProbeConfig, RewardConfig, ThresholdsConfig
+from atlas.config.tree import AtlasConfig, PriceConfig, Seat
+
+__all__ = [
+    "AdaptiveTeachingConfig",
+    "AgentConfig",
+    "AtlasConfig",
+    "Block",
+    "CheckConfig",
+    "DriftConfig",
+    "ExactCheck",
+    "GivenAgentConfig",
+    "HistoryConfig",
+    "HttpAgentConfig",
+    "JsonSchemaCheck",
+    "LLMConfig",
+    "LearningConfig",
+    "LearningPrompts",
+    "ModelAgentConfig",
+    "NumericCheck",
+    "OrchestrationConfig",
+    "PriceConfig",
+    "ProbeConfig",
+    "PruningConfig",
+    "PythonAgentConfig",
+    "PythonCheck",
+    "PythonReference",
+    "RegexCheck",
+    "RetryConfig",
+    "ReviewConfig",
+    "RewardConfig",
+    "RimConfig",
+    "RuntimeSafetyConfig",
+    "Seat",
+    "StorageConfig",
+    "StudentConfig",
+    "StudentPrompts",
+    "TeacherConfig",
+    "TeacherPrompts",
+    "ThresholdsConfig",
+    "ToolConfig",
+    "config_for",
+    "expand_env",
+    "load_config",
+    "load_dotenv",
+    "parse_config",
+    "parse_dotenv",
+]

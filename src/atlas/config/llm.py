@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Block(BaseModel):
     """A block of the configuration: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RetryConfig(Block):
@@ -20,6 +20,17 @@ class RetryConfig(Block):
     """Tries in all."""
     backoff_seconds: float = Field(default=1.0, ge=0)
     """First pause; it doubles with each try, with jitter. A provider's Retry-After wins."""
+
+
+class PriceConfig(Block):
+    """What tokens cost, in US dollars per million; for models without a list price, or with another."""
+
+    input: float = Field(ge=0)
+    """Prompt tokens that no cache served."""
+    cached: float | None = Field(default=None, ge=0)
+    """Prompt tokens from the provider's cache; as `input` when left out."""
+    output: float = Field(ge=0)
+    """Completion tokens."""
 
 
 class LLMConfig(Block):
@@ -46,7 +57,9 @@ class LLMConfig(Block):
     """Seconds for one call, retries included."""
     retry: RetryConfig = RetryConfig()
     """Retries."""
-    headers: dict[str, str] = Field(default_factory=dict)
+    price: PriceConfig | None = None
+    """Overrides the list price."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Extra HTTP headers; `${NAME}` is read from the environment."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Extra fields of the request's JSON body, for a provider's own parameters."""

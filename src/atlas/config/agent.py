@@ -1,0 +1,114 @@
+"""The student that the user brings: a model with tools, a Python callable, or an HTTP service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from atlas.config.llm import Block, LLMConfig
+from atlas.config.reference import ImportPath, PythonReference
+from atlas.schema import Effect
+
+
+class ToolConfig(Block):
+    """A Python function that the model may call. In YAML its import path alone is enough."""
+
+    import_path: ImportPath
+    """`pkg.mod:fn`; sync or async."""
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """As the model sees it; None takes the function's name."""
+    description: str | None = None
+    """One sentence for the model; None takes the docstring."""
+    parameters: dict[str, Any] | None = None
+    """JSON Schema of the arguments (a payload); None derives it from the signature."""
+    effect: Effect = "external"
+    """What calling it twice would do: none, idempotent (the same again), external (something in the world)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: object) -> object:
+        return {"import_path": value} if isinstance(value, str) else value
+
+
+class ModelAgentConfig(Block):
+    """A model with tools; `llm.provider` says whose. The two names mean the same."""
+
+    type: Literal["openai", "litellm"]
+    """openai or litellm."""
+    name: str = "agent"
+    """How it is recorded."""
+    system_prompt: str | None = None
+    """Its role; it stands in front of every conversation. None takes the one that ships with Atlas."""
+    tools: tuple[ToolConfig, ...] = ()
+    """Functions it may call."""
+    llm: LLMConfig
+    """Its model."""
+
+    @field_validator("tools")
+    @classmethod
+    def _distinct(cls, tools: tuple[ToolConfig, ...]) -> tuple[ToolConfig, ...]:
+        names = [tool.name or tool.import_path.rpartition(":")[2] for tool in tools]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two tools are called {twice!r}; give one of them another name")
+        return tools
+
+
+class PythonAgentConfig(PythonReference):
+    """A Python callable: a function (sync, async, generator), or a class with a method `act` or `__call__`."""
+
+    type: Literal["python"]
+    """python."""
+    name: str = "agent"
+    """How it is recorded."""
+    system_prompt: str | None = None
+    """Passed to the callable where it takes one."""
+    llm: LLMConfig | None = None
+    """The model of teacher, probe, judges and curator where they name none; the callable does not see it."""
+
+
+class HttpAgentConfig(Block):
+    """A service that takes a JSON body by POST and answers with JSON."""
+
+    type: Literal["http_api"]
+    """http_api."""
+    name: str = "agent"
+    """How it is recorded."""
+    system_prompt: str | None = None
+    """Put before the prompt that is sent."""
+    url: str = Field(repr=False)
+    """Where to post; `${NAME}` is read from the environment."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Request headers; `${NAME}` is read from the environment."""
+    payload_template: dict[str, Any] = Field(default_factory=lambda: {"prompt": "{prompt}"})
+    """The body; `{prompt}` inside a text is replaced by the prompt (a payload)."""
+    result_path: tuple[str | int, ...] | str = ()
+    """Where in the reply the answer is: `data.choices.0.text`, or a list of keys; empty takes the whole reply."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """Seconds for one request."""
+    llm: LLMConfig | None = None
+    """The model of teacher, probe, judges and curator where they name none; the service does not see it."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
+
+class GivenAgentConfig(Block):
+    """A callable that is handed to `run` in Python; a file cannot name it."""
+
+    type: Literal["given"]
+    """given."""
+    name: str = "agent"
+    """How it is recorded."""
+    llm: LLMConfig | None = None
+    """The model of teacher, probe, judges and curator where they name none; the callable does not see it."""
+
+
+AgentConfig = Annotated[
+    ModelAgentConfig | PythonAgentConfig | HttpAgentConfig | GivenAgentConfig, Field(discriminator="type")
+]

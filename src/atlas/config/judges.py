@@ -1,0 +1,99 @@
+"""Checks that are executed, and judges that are asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from atlas.config.llm import Block, LLMConfig
+from atlas.config.reference import PythonReference
+
+
+class RimConfig(Block):
+    """The ensemble of model judges: small ones first, a large one only in doubt."""
+
+    small_model: LLMConfig | None = None
+    """The judges' model; None takes the teacher's."""
+    large_model: LLMConfig | None = None
+    """The arbiter's model; None takes the teacher's."""
+    active_judges: dict[str, bool] = Field(default_factory=lambda: {"process": True, "helpfulness": True})
+    """Which judges are asked, by name."""
+    variance_threshold: float = Field(default=0.15, ge=0, le=1)
+    """Standard deviation of the scores above which the arbiter is asked."""
+    uncertainty_threshold: float = Field(default=0.3, ge=0, le=1)
+    """Largest uncertainty of a verdict above which the arbiter is asked."""
+    parallel_workers: int = Field(default=4, ge=1, le=256)
+    """Judge calls that run at once."""
+    judge_prompt: str | None = None
+    """What the user's judges should look at, in addition to the principles that ship with Atlas."""
+
+
+class Check(Block):
+    """What every check has."""
+
+    name: str | None = None
+    """How its verdict is recorded (`check:<name>`); None takes the type."""
+    weight: float = Field(default=1.0, gt=0)
+    """Its share beside the other checks."""
+
+
+class PythonCheck(Check, PythonReference):
+    """A callable `(task, answer) -> bool | float in [0, 1]`, sync or async."""
+
+    type: Literal["python"]
+    """python."""
+
+
+class JsonSchemaCheck(Check):
+    """The answer is a JSON text that satisfies a JSON Schema."""
+
+    type: Literal["json_schema"]
+    """json_schema."""
+    json_schema: dict[str, Any] = Field(alias="schema")
+    """The schema (a payload); `schema` in YAML."""
+
+
+class RegexCheck(Check):
+    """The pattern is found in the answer."""
+
+    type: Literal["regex"]
+    """regex."""
+    pattern: str = Field(min_length=1, max_length=10_000)
+    """A Python regular expression."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        import re
+
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(f"this is no regular expression: {error}") from error
+        return pattern
+
+
+class ExactCheck(Check):
+    """The answer equals a value of the task's payload, but for the white space around it."""
+
+    type: Literal["exact"]
+    """exact."""
+    expected_key: str = "expected"
+    """Which value of the payload."""
+
+
+class NumericCheck(Check):
+    """The last number in the answer equals a number of the task's payload."""
+
+    type: Literal["numeric"]
+    """numeric."""
+    expected_key: str = "expected"
+    """Which value of the payload."""
+    tolerance: float = Field(default=1e-6, ge=0)
+    """Largest absolute difference."""
+
+
+CheckConfig = Annotated[
+    PythonCheck | JsonSchemaCheck | RegexCheck | ExactCheck | NumericCheck, Field(discriminator="type")
+]

@@ -1,0 +1,61 @@
+"""What is learnt from sessions, and when it may act."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from atlas.config.llm import Block, LLMConfig
+
+
+class LearningPrompts(Block):
+    """Static texts of the curator; None takes the one that ships with Atlas."""
+
+    synthesizer: str | None = None
+    """In front of the curator's conversation."""
+
+
+class PruningConfig(Block):
+    """When an entry is retired because it does nothing."""
+
+    min_sessions: int = Field(default=10, ge=1)
+    """Sessions of the key before an entry can be retired."""
+    min_cue_hit_rate: float = Field(default=0.05, ge=0, le=1)
+    """Share of sessions in which its cue must occur."""
+    min_reward_delta: float = Field(default=0.01, ge=-1, le=1)
+    """Gain in reward that it must show."""
+    min_transfer_sessions: int = Field(default=20, ge=1)
+    """Sessions before its use on other tasks of the key is weighed."""
+
+
+class LearningConfig(Block):
+    """The playbooks."""
+
+    enabled: bool = True
+    """Off: nothing is recalled and nothing is learnt."""
+    update_enabled: bool = True
+    """Off: playbooks are read and never changed."""
+    llm: LLMConfig | None = None
+    """The curator's model; None takes the teacher's."""
+    prompts: LearningPrompts = LearningPrompts()
+    """Static texts."""
+    history_limit: int = Field(default=10, ge=0, le=1000)
+    """Entries of the playbook that the curator is shown, so that it adds none twice."""
+    session_note_enabled: bool = True
+    """Whether judges write a note for the curator."""
+    apply_to_prompts: bool = True
+    """Off: playbooks are written and shown to nobody."""
+    gate: Literal["verified", "review"] = "verified"
+    """verified: a lesson behind an executed check or an accepted review enters trial by itself; review: a person
+    decides."""
+    max_entries_shown: int = Field(default=3, ge=0, le=20)
+    """Entries in one prompt."""
+    max_entry_tokens: int = Field(default=200, ge=10, le=4000)
+    """Tokens of all entries in one prompt."""
+    holdout_trial: float = Field(default=0.2, ge=0, le=0.9)
+    """Share of matching sessions from which an entry in trial is withheld, as its control."""
+    holdout_active: float = Field(default=0.05, ge=0, le=0.9)
+    """The same for an active entry."""
+    pruning: PruningConfig = PruningConfig()
+    """When an entry is retired."""

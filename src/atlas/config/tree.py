@@ -1,0 +1,88 @@
+"""The root of the configuration."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from atlas.config.agent import AgentConfig
+from atlas.config.judges import CheckConfig, RimConfig
+from atlas.config.learning import LearningConfig
+from atlas.config.llm import Block, LLMConfig
+from atlas.config.orchestration import OrchestrationConfig
+from atlas.config.roles import StudentConfig, TeacherConfig
+from atlas.config.safety import RuntimeSafetyConfig
+from atlas.config.storage import StorageConfig
+from atlas.config.teaching import AdaptiveTeachingConfig
+from atlas.schema import Lane
+
+Seat = Literal["teacher", "judge", "arbiter", "probe", "curator"]
+"""A role that asks a model of its own."""
+
+
+class PriceConfig(Block):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    """Tokens read."""
+    cached: float | None = Field(default=None, ge=0)
+    """Tokens read from the provider's prefix cache; None costs as much as `input`."""
+    output: float = Field(ge=0)
+    """Tokens written."""
+
+
+class AtlasConfig(Block):
+    """Everything a run goes by. Only `agent` has no default."""
+
+    agent: AgentConfig
+    """The student."""
+    student: StudentConfig = StudentConfig()
+    """How the student is asked."""
+    teacher: TeacherConfig = TeacherConfig()
+    """How the teacher is asked."""
+    orchestration: OrchestrationConfig = OrchestrationConfig()
+    """Retries, time and tokens."""
+    checks: tuple[CheckConfig, ...] = ()
+    """Checks that are executed on every answer, before any judge."""
+    rim: RimConfig = RimConfig()
+    """The judges."""
+    adaptive_teaching: AdaptiveTeachingConfig = AdaptiveTeachingConfig()
+    """How the lane is chosen."""
+    storage: StorageConfig | None = StorageConfig()
+    """Where sessions are kept; null keeps them in memory until the process ends."""
+    learning: LearningConfig = LearningConfig()
+    """The playbooks."""
+    runtime_safety: RuntimeSafetyConfig = RuntimeSafetyConfig()
+    """Drift alarms and the review gate."""
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)
+    """Prices by model name that overrule the built-in table."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Labels of every session of this configuration (a payload)."""
+
+    @property
+    def forced_lane(self) -> Lane | None:
+        """The lane for every session, if one is configured."""
+        return self.orchestration.forced_mode or self.adaptive_teaching.mode_override
+
+    @property
+    def uses_user_code(self) -> bool:
+        """Whether a session calls the user's own Python: agent, tools, checks, reward or triage."""
+        agent, teaching = self.agent, self.adaptive_teaching
+        own_agent = agent.type in ("python", "given")
+        if agent.type == "openai" or agent.type == "litellm":
+            own_agent = bool(agent.tools)
+        own_judge = teaching.reward.type == "python" or any(check.type == "python" for check in self.checks)
+        return own_agent or own_judge or teaching.triage_adapter is not None
+
+    def llm_of(self, seat: Seat) -> LLMConfig | None:
+        """The model in a seat: its own, else the teacher's, else the agent's; None where none is configured."""
+        teacher = self.teacher.llm or self.agent.llm
+        own = {
+            "teacher": teacher,
+            "judge": self.rim.small_model,
+            "arbiter": self.rim.large_model,
+            "probe": self.adaptive_teaching.probe.llm,
+            "curator": self.learning.llm,
+        }
+        return own[seat] or teacher
