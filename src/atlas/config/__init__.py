@@ -20,7 +20,7 @@ from atlas.config.judges import (
     RimConfig,
 )
 from atlas.config.learning import LearningConfig, LearningPrompts, PruningConfig
-from atlas.config.llm import Block, LLMConfig, RetryConfig
+from atlas.config.llm import Block, LLMConfig, PriceConfig, RetryConfig
 from atlas.config.load import config_for, load_config, parse_config
 from atlas.config.orchestration import OrchestrationConfig
 from atlas.config.reference import PythonReference
@@ -28,7 +28,7 @@ from atlas.config.roles import StudentConfig, StudentPrompts, TeacherConfig, Tea
 from atlas.config.safety import DriftConfig, ReviewConfig, RuntimeSafetyConfig
 from atlas.config.storage import StorageConfig
 from atlas.config.teaching import AdaptiveTeachingConfig, HistoryConfig, ProbeConfig, RewardConfig, ThresholdsConfig
-from atlas.config.tree import AtlasConfig, PriceConfig, Seat
+from atlas.config.tree import AtlasConfig, Seat
 
 __all__ = [
     "AdaptiveTeachingConfig",

@@ -9,7 +9,7 @@ from pydantic import Field
 from atlas.config.agent import AgentConfig
 from atlas.config.judges import CheckConfig, RimConfig
 from atlas.config.learning import LearningConfig
-from atlas.config.llm import Block, LLMConfig
+from atlas.config.llm import Block, LLMConfig, PriceConfig
 from atlas.config.orchestration import OrchestrationConfig
 from atlas.config.roles import StudentConfig, TeacherConfig
 from atlas.config.safety import RuntimeSafetyConfig
@@ -17,19 +17,8 @@ from atlas.config.storage import StorageConfig
 from atlas.config.teaching import AdaptiveTeachingConfig
 from atlas.schema import Lane
 
-Seat = Literal["teacher", "judge", "arbiter", "probe", "curator"]
-"""A role that asks a model of its own."""
-
-
-class PriceConfig(Block):
-    """What a model costs, in US dollars per million tokens."""
-
-    input: float = Field(ge=0)
-    """Tokens read."""
-    cached: float | None = Field(default=None, ge=0)
-    """Tokens read from the provider's prefix cache; None costs as much as `input`."""
-    output: float = Field(ge=0)
-    """Tokens written."""
+Seat = Literal["student", "teacher", "judge", "arbiter", "probe", "curator"]
+"""A role that asks a model."""
 
 
 class AtlasConfig(Block):
@@ -56,7 +45,7 @@ class AtlasConfig(Block):
     runtime_safety: RuntimeSafetyConfig = RuntimeSafetyConfig()
     """Drift alarms and the review gate."""
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
-    """Prices by model name that overrule the built-in table."""
+    """Prices by model name that overrule the built-in table; `price` of an `llm` block overrules both."""
     metadata: dict[str, Any] = Field(default_factory=dict)
     """Labels of every session of this configuration (a payload)."""
 
@@ -76,13 +65,17 @@ class AtlasConfig(Block):
         return own_agent or own_judge or teaching.triage_adapter is not None
 
     def llm_of(self, seat: Seat) -> LLMConfig | None:
-        """The model in a seat: its own, else the teacher's, else the agent's; None where none is configured."""
+        """The model in a seat, with its price: its own, else the teacher's, else the agent's; None without one."""
         teacher = self.teacher.llm or self.agent.llm
-        own = {
+        own: dict[Seat, LLMConfig | None] = {
+            "student": self.agent.llm,
             "teacher": teacher,
-            "judge": self.rim.small_model,
-            "arbiter": self.rim.large_model,
-            "probe": self.adaptive_teaching.probe.llm,
-            "curator": self.learning.llm,
+            "judge": self.rim.small_model or teacher,
+            "arbiter": self.rim.large_model or teacher,
+            "probe": self.adaptive_teaching.probe.llm or teacher,
+            "curator": self.learning.llm or teacher,
         }
-        return own[seat] or teacher
+        llm = own[seat]
+        if llm is None or llm.price is not None or llm.model not in self.prices:
+            return llm
+        return llm.model_copy(update={"price": self.prices[llm.model]})

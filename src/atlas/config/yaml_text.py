@@ -111,8 +111,8 @@ def _yaml_problem(error: yaml.YAMLError, text: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(0, "not YAML text: it contains characters that YAML does not allow")
     mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 0
-    lines = text.split("\n")
+    lines = text.rstrip("\n").split("\n")
+    line = min(mark.line + 1, len(lines)) if mark else 0
     around = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\t" in around[: len(around) - len(around.lstrip())] or "\\t" in (error.problem or ""):
         return Problem(line, "a tab is used to indent; YAML wants spaces")
