@@ -52,6 +52,8 @@ class HistoryConfig(Block):
     """Level of the one-sided lower bound of the success rate."""
     min_sessions: int = Field(default=5, ge=1)
     """Known outcomes below which history says nothing."""
+    audit_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of auto sessions that are played paired all the same, so that history stays true."""
 
 
 class RewardConfig(Block):

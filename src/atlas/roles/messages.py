@@ -20,13 +20,14 @@ def role_prompt(name: str) -> str:
     return files("atlas.roles").joinpath("prompts", f"{name}.md").read_text("utf-8").strip()
 
 
-def system(static: str, recalled: Recalled | None) -> Message:
-    """The static role text, then the playbook entries this session sees, in the order of their ids."""
-    if recalled is None or not recalled.shown:
-        return Message(role="system", content=static)
-    entries = sorted(recalled.shown, key=lambda entry: entry.id)
-    lines = [f"- {entry.cue.text}: {entry.action}" if entry.cue.text else f"- {entry.action}" for entry in entries]
-    return Message(role="system", content=static + "\nPlaybook:\n" + "\n".join(lines))
+def system(static: str, recalled: Recalled | None = None) -> tuple[Message, ...]:
+    """The static role text, then the playbook entries this session sees in the order of their ids; nothing if empty."""
+    shown = sorted(recalled.shown, key=lambda entry: entry.id) if recalled else []
+    lines = [f"- {entry.cue.text}: {entry.action}" if entry.cue.text else f"- {entry.action}" for entry in shown]
+    parts = [static] if static else []
+    if lines:
+        parts.append("Playbook:\n" + "\n".join(lines))
+    return (Message(role="system", content="\n".join(parts)),) if parts else ()
 
 
 def user(content: str) -> Message:
@@ -36,12 +37,12 @@ def user(content: str) -> Message:
 
 def student_answer(task: Task, recalled: Recalled, static: str) -> tuple[Message, ...]:
     """The whole task in one turn."""
-    return (system(static, recalled), user(task.prompt))
+    return (*system(static, recalled), user(task.prompt))
 
 
 def student_plan(task: Task, recalled: Recalled, static: str) -> tuple[Message, ...]:
     """Ask for a plan."""
-    return (system(static, recalled), user(task.prompt))
+    return (*system(static, recalled), user(task.prompt))
 
 
 def student_step(
@@ -51,7 +52,7 @@ def student_step(
     parts = [f"Task: {task.prompt}"]
     parts += [f"Result of step {done.id}: {output}" for done, output in results]
     parts.append(f"Now do step {step.id} only: {step.description}")
-    return (system(static, recalled), user("\n".join(parts)))
+    return (*system(static, recalled), user("\n".join(parts)))
 
 
 def student_retry(said: Sequence[Message], guidance: str) -> tuple[Message, ...]:
@@ -64,7 +65,7 @@ def student_synthesis(task: Task, results: Sequence[tuple[Step, str]], static: s
     """The final answer from the steps' results."""
     parts = [f"Task: {task.prompt}"]
     parts += [f"Result of step {done.id} ({done.description}): {output}" for done, output in results]
-    return (Message(role="system", content=static), user("\n".join(parts)))
+    return (*system(static), user("\n".join(parts)))
 
 
 def tool_line(use: ToolUse) -> str:
@@ -80,7 +81,7 @@ def teacher_verify(
     fence = Fence(session_id, "verify")
     asked = task.prompt if step is None else f"{task.prompt}\nOnly this step: {step.description}"
     work = "\n".join([*map(tool_line, attempt.tools), attempt.output])
-    return (system(static, recalled), user(fence.wrap("task", asked) + "\n" + fence.wrap("work", work)))
+    return (*system(static, recalled), user(fence.wrap("task", asked) + "\n" + fence.wrap("work", work)))
 
 
 def teacher_plan(session_id: str, task: Task, plan: Plan, recalled: Recalled, static: str) -> tuple[Message, ...]:
@@ -88,6 +89,6 @@ def teacher_plan(session_id: str, task: Task, plan: Plan, recalled: Recalled, st
     fence = Fence(session_id, "plan")
     lines = [f"{step.id}. {step.description} (after {list(step.depends_on)})" for step in plan.steps]
     return (
-        system(static, recalled),
+        *system(static, recalled),
         user(fence.wrap("task", task.prompt) + "\n" + fence.wrap("plan", "\n".join(lines))),
     )

@@ -24,6 +24,8 @@ class AtlasError(Exception):
     """Root of all. `remedy` is one sentence that says what the user can do about it."""
 
     boundary = "atlas"
+    session_id: str | None = None
+    """The session it ended, once it has ended one."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)

@@ -12,7 +12,7 @@ from atlas.schema.chat import Completion, Effect, Request
 from atlas.schema.errors import AtlasError
 from atlas.schema.judgement import Reward, Verdict
 from atlas.schema.memory import Recalled
-from atlas.schema.task import Dossier, Route, Task
+from atlas.schema.task import Dossier, Lane, Route, Task
 from atlas.schema.work import Attempt, Plan, Review, ToolUse
 
 Actor = Literal["student", "teacher", "judge", "arbiter", "probe", "curator"]
@@ -44,6 +44,8 @@ class SessionStarted(Noun):
     """What was asked."""
     policy: str = ""
     """Which models serve, as `student=…;teacher=…`."""
+    forced: Lane | None = None
+    """The lane the caller asked for."""
     metadata: dict[str, object] = Field(default_factory=dict)
     """The caller's own labels (a payload)."""
 

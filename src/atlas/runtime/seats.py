@@ -1,0 +1,134 @@
+"""From a configuration to student and teacher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atlas.agents import Agent, HttpAgent, ModelAgent, PythonAgent, Tool, load_object
+from atlas.config import (
+    AtlasConfig,
+    GivenAgentConfig,
+    HttpAgentConfig,
+    LLMConfig,
+    ModelAgentConfig,
+    PythonAgentConfig,
+    Seat,
+    ToolConfig,
+)
+from atlas.models import HttpPool, Model, open_model
+from atlas.roles import Student, StudentLimits, StudentPrompts, Teacher, TeacherLimits, TeacherPrompts
+from atlas.schema.errors import ConfigError
+
+
+class Models:
+    """The models of a configuration; seats that name the same one share it."""
+
+    def __init__(self, config: AtlasConfig, http: HttpPool, folder: Path) -> None:
+        self._config = config
+        self._http = http
+        self._folder = folder
+        self._open: dict[str, Model] = {}
+
+    def seat(self, seat: Seat) -> Model | None:
+        """The model in a seat; None where the configuration names none.
+
+        Raises:
+            ConfigError: unknown provider, missing key, or a checkpoint that cannot be read.
+        """
+        llm = self._config.llm_of(seat)
+        return None if llm is None else self.open(llm)
+
+    def open(self, llm: LLMConfig) -> Model:
+        """The model of a block."""
+        key = llm.model_dump_json()
+        if key not in self._open:
+            self._open[key] = open_model(llm, self._http, base=self._folder)
+        return self._open[key]
+
+    async def close(self) -> None:
+        """Close every model, then the connections."""
+        for model in self._open.values():
+            await model.close()
+        await self._http.close()
+
+
+def open_agent(
+    config: AtlasConfig, models: Models, folder: Path, *, given: Callable[..., Any] | None, user_loop: asyncio.AbstractEventLoop | None
+) -> Agent:
+    """The user's agent.
+
+    Raises:
+        ConfigError: its code cannot be imported, or no callable was given where one is needed.
+    """
+    match config.agent:
+        case ModelAgentConfig() as agent:
+            return ModelAgent(
+                models.open(config.llm_of("student") or agent.llm),
+                system_prompt=agent.system_prompt or "",
+                tools=[_tool(tool, folder) for tool in agent.tools],
+                tool_choice=config.student.tool_choice,
+            )
+        case PythonAgentConfig() as agent:
+            function = load_object(agent.target, root=folder)
+            if not callable(function):
+                raise ConfigError(f"{agent.target} is not callable.", "Name a function in agent.import_path.")
+            return PythonAgent(function, loop=user_loop)
+        case HttpAgentConfig() as agent:
+            return HttpAgent(agent, models.http)
+        case GivenAgentConfig():
+            if given is None:
+                raise ConfigError("agent.type given needs a callable.", "Call run(task, agent=my_function).")
+            return PythonAgent(given, loop=user_loop)
+
+
+def _tool(config: ToolConfig, folder: Path) -> Tool:
+    return Tool.load(config.import_path, root=folder)
+
+
+def student_of(config: AtlasConfig, agent: Agent) -> Student:
+    """The student as configured."""
+    prompts, extra, shipped = config.student.prompts, config.student.prompt_guidance, StudentPrompts.default()
+    own = prompts.executor or ("" if _has_own_prompt(config) else shipped.answer)
+    return Student(
+        agent,
+        StudentPrompts(
+            answer=_with(own, extra.get("executor")),
+            plan=_with(prompts.planner or shipped.plan, extra.get("planner")),
+            synthesis=_with(prompts.synthesizer or shipped.synthesis, extra.get("synthesizer")),
+        ),
+        StudentLimits(
+            max_plan_tokens=config.student.max_plan_tokens,
+            max_step_tokens=config.student.max_step_tokens,
+            max_synthesis_tokens=config.student.max_synthesis_tokens,
+            step_timeout_s=config.orchestration.step_timeout_seconds,
+        ),
+    )
+
+
+def teacher_of(config: AtlasConfig, model: Model | None) -> Teacher | None:
+    """The teacher as configured; None without a model."""
+    if model is None:
+        return None
+    shipped = TeacherPrompts.default()
+    return Teacher(
+        model,
+        TeacherPrompts(
+            verify=config.teacher.prompts.validation or shipped.verify,
+            plan=config.teacher.prompts.plan_review or shipped.plan,
+        ),
+        TeacherLimits(
+            max_review_tokens=config.teacher.max_review_tokens,
+            max_verify_tokens=config.teacher.validation_max_tokens,
+        ),
+    )
+
+
+def _with(text: str, more: str | None) -> str:
+    return f"{text}\n{more}".strip() if more else text
+
+
+def _has_own_prompt(config: AtlasConfig) -> bool:
+    return isinstance(config.agent, ModelAgentConfig) and bool(config.agent.system_prompt)
