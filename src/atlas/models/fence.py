@@ -1,8 +1,8 @@
-"""A fence around untrusted text: data for a model to read, never an instruction to it."""
+"""How untrusted text reaches a model: inside a fence, as data to read, never as an instruction."""
 
 from __future__ import annotations
 
-from atlas.schema import content_hash
+from atlas.schema import ToolUse, content_hash
 
 
 class Fence:
@@ -18,3 +18,17 @@ class Fence:
         """The text between an opening and a closing mark; a copy of the mark inside is broken up."""
         inner = text.replace(self._mark, self._mark[:3] + "·" + self._mark[3:])
         return f"<{label} {self._mark}>\n{inner}\n</{label} {self._mark}>"
+
+
+def tool_line(use: ToolUse) -> str:
+    """One tool call with its result, on one line."""
+    result = use.output if use.error is None else f"error: {use.error}"
+    return f"{use.call.name}({use.call.arguments}) -> {result}"
+
+
+def clip(text: str, limit: int) -> str:
+    """The text, or its first and last part with the number of characters left out between, at most `limit` of it."""
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return f"{text[:head]}\n[{len(text) - limit} characters left out]\n{text[len(text) - (limit - head) :]}"
