@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from atlas.models.fence import Fence
-from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task, ToolUse
+from atlas.models.fence import Fence, tool_line
+from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task
 
 
 @cache
@@ -66,12 +66,6 @@ def student_synthesis(task: Task, results: Sequence[tuple[Step, str]], static: s
     parts = [f"Task: {task.prompt}"]
     parts += [f"Result of step {done.id} ({done.description}): {output}" for done, output in results]
     return (*system(static), user("\n".join(parts)))
-
-
-def tool_line(use: ToolUse) -> str:
-    """One tool call with its result, on one line."""
-    result = use.output if use.error is None else f"error: {use.error}"
-    return f"{use.call.name}({use.call.arguments}) -> {result}"
 
 
 def teacher_verify(
