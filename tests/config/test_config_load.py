@@ -164,7 +164,10 @@ def test_the_environment_is_read_only_where_it_may_be() -> None:
     agent = parse_config(text, environ={"HOME": "x", "KEY": "k"}).agent
     assert agent.type == "openai"
     assert agent.system_prompt == "say ${HOME}"
-    assert agent.llm.headers == {"X-Key": "k"}
+    assert agent.llm.headers == {"X-Key": "${KEY}"}  # the client that sends it replaces it
+    assert problems(text, environ={}) == [
+        "atlas.yaml:1: The environment variable KEY is not set. Set it, or add it to .env: KEY=…"
+    ]
 
 
 def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:

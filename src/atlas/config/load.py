@@ -89,7 +89,7 @@ def _validated(document: Document) -> AtlasConfig | None:
 
 
 def _expanded(value: Tree, path: Place, document: Document, environ: Mapping[str, str] | None) -> Tree:
-    """The tree with the environment's values where they are allowed."""
+    """The tree with the environment's values where they are allowed; headers are only checked."""
     match value:
         case dict():
             return {key: _expanded(child, (*path, key), document, environ) for key, child in value.items()}
@@ -97,10 +97,12 @@ def _expanded(value: Tree, path: Place, document: Document, environ: Mapping[str
             return [_expanded(child, (*path, index), document, environ) for index, child in enumerate(value)]
         case str() if may_read_environment(path):
             try:
-                return expand_env(value, environ)
+                expanded = expand_env(value, environ)
             except ConfigError as error:
                 document.tell(document.line_of(path), str(error), path)
                 return value
+            # A header keeps its reference: the client that sends it must know which values are secrets.
+            return value if path[-2:-1] == ("headers",) else expanded
         case _:
             return value
 
