@@ -37,7 +37,7 @@ class Output(Noun):
     tools: tuple[ToolUse, ...] = ()
     """Tool calls it made, in order."""
     messages: tuple[Message, ...] = ()
-    """The turn as a conversation (calls, results, final words), to be continued in a retry."""
+    """The conversation from the first message to the final words, to be continued in a retry."""
 
 
 class Agent(Protocol):

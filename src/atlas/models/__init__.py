@@ -2,5 +2,34 @@
 
 from atlas.models.base import Model, OnText
 from atlas.models.caller import Caller, Journal, Place, RunTool, request_hash
+from atlas.models.chat import ChatModel
+from atlas.models.fence import Fence
+from atlas.models.http import HttpPool
+from atlas.models.open import open_model
+from atlas.models.replay import ReplayModel
+from atlas.models.retry import Pace, Retrier, RetryBudget
+from atlas.models.scripted import ScriptedModel
+from atlas.models.structured import ask_json, check_schema, parse_object, violation
 
-__all__ = ["Caller", "Journal", "Model", "OnText", "Place", "RunTool", "request_hash"]
+__all__ = [
+    "Caller",
+    "ChatModel",
+    "Fence",
+    "HttpPool",
+    "Journal",
+    "Model",
+    "OnText",
+    "Pace",
+    "Place",
+    "ReplayModel",
+    "Retrier",
+    "RetryBudget",
+    "RunTool",
+    "ScriptedModel",
+    "ask_json",
+    "check_schema",
+    "open_model",
+    "parse_object",
+    "request_hash",
+    "violation",
+]

@@ -7,9 +7,12 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
 
+from pydantic_core import PydanticSerializationError
+
 from atlas.models.base import Model, OnText
+from atlas.models.text import scrub, scrubbed_message
 from atlas.schema import Completion, Event, Noun, Purpose, Request, ToolCall, ToolSpec, ToolUse, Trace, content_hash
-from atlas.schema.errors import BudgetError, ModelError, ModelTimeout, ToolError
+from atlas.schema.errors import BudgetError, ModelBadReply, ModelError, ModelTimeout, ToolError
 from atlas.schema.events import Actor, Failure, ModelCalled, ModelFailed, ToolCalled
 
 RunTool = Callable[[ToolCall], Awaitable[str]]
@@ -57,6 +60,38 @@ class Journal:
 def request_hash(model: str, request: Request) -> str:
     """The journal's key of a request to a model."""
     return content_hash(model, request.model_dump_json())
+
+
+def _hashed(model: str, request: Request) -> tuple[Request, str]:
+    """The request and its hash; a text that UTF-8 cannot carry is made fit for record and provider first."""
+    try:
+        return request, request_hash(model, request)
+    except PydanticSerializationError:
+        clean = tuple(scrubbed_message(message) for message in request.messages)
+        request = request.model_copy(update={"messages": clean})
+        return request, request_hash(model, request)
+
+
+def _scrubbed(completion: Completion) -> Completion:
+    message = scrubbed_message(completion.message)
+    return completion if message is completion.message else completion.model_copy(update={"message": message})
+
+
+def _usable(model: str, request: Request, completion: Completion) -> Completion:
+    """The completion, unless nobody can use it."""
+    text = completion.message.content
+    if completion.message.tool_calls:
+        return completion
+    if completion.finish_reason == "length" and (request.json_schema is not None or not text.strip()):
+        raise ModelBadReply(
+            f"{model} reached its limit of tokens before the answer was complete.",
+            "Raise max_output_tokens.",
+            text=text,
+        )
+    if not text.strip():
+        filtered = completion.finish_reason == "content_filter"
+        raise ModelBadReply(f"{model} gave an empty answer" + (", stopped by a content filter." if filtered else "."))
+    return completion
 
 
 def _tool_key(step: int, attempt: int, call: ToolCall) -> str:
@@ -107,15 +142,20 @@ class Caller:
     ) -> Completion:
         """The model's answer, from the journal if this session has paid for it already.
 
+        An answer that nobody can use is recorded as well, since it has been paid for, and then raised.
+
         Raises:
+            ModelBadReply: it is empty, or cut off in the middle of the JSON that was asked for.
             ModelError: the provider failed for good; recorded once as `model_failed`.
             BudgetError: the session's token budget is spent.
         """
-        key = request_hash(model.name, request)
+        request, key = _hashed(model.name, request)
         finished = self._journal.completion(key)
         if finished is not None:
             self._spend(finished)
-            return finished
+            if on_text and finished.message.content:
+                await on_text(finished.message.content)
+            return _usable(model.name, request, finished)
         if self._tokens_left is not None and self._tokens_left <= 0:
             raise BudgetError("The session's token budget is spent.", "Raise orchestration.max_session_tokens.")
         started = time.perf_counter()
@@ -131,6 +171,7 @@ class Caller:
                 )
             )
             raise
+        completion = _scrubbed(completion)
         self._spend(completion)
         await self.trace.record(
             ModelCalled(
@@ -145,7 +186,7 @@ class Caller:
                 latency_s=time.perf_counter() - started,
             )
         )
-        return completion
+        return _usable(model.name, request, completion)
 
     def _spend(self, completion: Completion) -> None:
         if self._tokens_left is not None:
@@ -161,11 +202,11 @@ class Caller:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self.remaining_s(timeout_s)):
-                use = ToolUse(call=call, output=await run(call))
+                use = ToolUse(call=call, output=scrub(await run(call)))
         except TimeoutError:
             use = ToolUse(call=call, error=f"{call.name} did not finish in time")
         except ToolError as error:
-            use = ToolUse(call=call, error=error.message)
+            use = ToolUse(call=call, error=scrub(error.message))
         await self.trace.record(
             ToolCalled(
                 step=place.step,

@@ -1,0 +1,39 @@
+"""The user's own objects by their import path."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from atlas.models.text import one_line
+from atlas.schema.errors import ConfigError
+
+
+def load_object(path: str, *, root: Path | None = None) -> object:
+    """The object that `pkg.module:attribute` names; `root` is searched first, as if Python had been started there.
+
+    Raises:
+        ConfigError: there is no such module or attribute, or importing it raises.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not attribute:
+        raise ConfigError(f"{path!a} is no import path.", "Write it as pkg.module:name.")
+    if root is not None and str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        found: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{path!a} cannot be imported: there is no module {error.name!a}.",
+            "Install it, or start Atlas in the folder that holds it.",
+        ) from error
+    except Exception as error:  # The boundary to the user's module, which runs while it is imported.
+        raise ConfigError(
+            f"{path!a} cannot be imported: {type(error).__name__}: {one_line(error)}", "Correct the module."
+        ) from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(f"{module_name} has no {attribute!a}.", "Correct the import path.")
+        found = getattr(found, name)
+    return found

@@ -1,0 +1,171 @@
+"""HTTP as models and agents use it: one shared connection pool per event loop, and bounded reading."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from atlas.models.retry import RetryBudget
+from atlas.schema import now
+from atlas.schema.errors import ConfigError, ModelBadReply
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_REPLY_BYTES = 16 * 2**20
+"""No honest reply is larger; reading stops here, after decompression."""
+
+_LOCAL = re.compile(r"localhost|127(\.\d+){3}|::1|0\.0\.0\.0|.*\.localhost")
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.I)
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+class HttpPool:
+    """Connections and retry budgets that every model and agent of a runtime shares."""
+
+    def __init__(self, *, connections: int = 2000) -> None:
+        """`connections` bounds the open connections of one event loop."""
+        self._connections = connections
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        self._budgets: dict[str, RetryBudget] = defaultdict(RetryBudget)
+
+    def session(self) -> aiohttp.ClientSession:
+        """The session of the running event loop, made at the first use. Deadlines are the caller's."""
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            import aiohttp
+
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=60),
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "atlas-loop"},
+            )
+            self._sessions = {old: kept for old, kept in self._sessions.items() if not old.is_closed()}
+            self._sessions[loop] = session
+        return session
+
+    def budget(self, host: str) -> RetryBudget:
+        """The retries that all callers of this host share."""
+        return self._budgets[host]
+
+    async def close(self) -> None:
+        """Close the running loop's connections; calling it twice is harmless."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.close()
+
+
+async def bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_BYTES) -> AsyncIterator[bytes]:
+    """The body in pieces as they arrive.
+
+    Raises:
+        ModelBadReply: the body is longer than `limit` bytes.
+    """
+    size = 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > limit:
+            raise ModelBadReply(f"{response.host} sent more than {limit // 2**20} MiB.")
+        yield piece
+
+
+async def read_head(response: aiohttp.ClientResponse, limit: int = 65536) -> bytes:
+    """The body's first bytes: enough of an error page to say what is wrong."""
+    head = bytearray()
+    async for piece in response.content.iter_any():
+        head += piece
+        if len(head) >= limit:
+            break
+    return bytes(head[:limit])
+
+
+def check_url(url: str, key: str) -> str:
+    """The host of an http(s) address.
+
+    Raises:
+        ConfigError: it is no such address; `key` names the configuration key.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, None
+    if parts is None or not host or parts.scheme not in ("http", "https"):
+        raise ConfigError(f"{key} is not an http or https address.", "Write it like https://host/v1.")
+    if parts.username or parts.password:
+        raise ConfigError(f"{key} holds a user name or password.", "Name the key's variable in api_key_env instead.")
+    return host
+
+
+def is_local(host: str) -> bool:
+    """Whether the host is this machine."""
+    return _LOCAL.fullmatch(host) is not None
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) names for this address, if any."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_local(host) or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def expand_headers(headers: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Headers with `${NAME}` read from the environment, and the secrets that were put in.
+
+    Raises:
+        ConfigError: a variable is not set, or a header holds a control character.
+    """
+    filled: dict[str, str] = {}
+    secrets: list[str] = []
+    for name, template in headers.items():
+        for variable in _VARIABLE.findall(template):
+            secrets.append(read_secret(variable, f"the header {name}"))
+        value = _VARIABLE.sub(lambda found: os.environ[found[1]].strip(), template)
+        if not value.isprintable() or not name.isprintable():
+            raise ConfigError(f"The header {name!a} holds a control character.", "Write it on one line.")
+        filled[name] = value
+        if _SECRET_HEADER.search(name) and value:
+            secrets += {value, value.split()[-1]}
+    return filled, tuple(secrets)
+
+
+def read_secret(variable: str, purpose: str) -> str:
+    """A secret from the environment, without surrounding white space.
+
+    Raises:
+        ConfigError: it is not set, empty, or no header could carry it.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise ConfigError(f"{variable} is not set; {purpose} needs it.", f"Export {variable} before you start.")
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{variable} holds a character that no key has.", f"Export {variable} again, on one line.")
+    return value
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait (`Retry-After-Ms`, or `Retry-After` as seconds or as an HTTP date)."""
+    for name, unit in (("Retry-After-Ms", 0.001), ("Retry-After", 1.0)):
+        raw = headers.get(name, "")
+        try:
+            seconds = float(raw) * unit
+        except ValueError:
+            continue
+        if 0.0 <= seconds < float("inf"):
+            return seconds
+    try:
+        date = parsedate_to_datetime(headers.get("Retry-After", ""))
+        return max(0.0, (date - now()).total_seconds())
+    except (ValueError, TypeError):
+        return None
