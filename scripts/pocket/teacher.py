@@ -1,0 +1,200 @@
+"""What the pocket teacher is taught: today's rules, with gaps; to verify, to review plans, to write lessons.
+
+Its handbook is partly out of date, on purpose: of the changed rules it holds some only half (the right one among
+another), and a few it has not heard of. So it is good, imperfect, and can be trained further.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from functools import cache
+
+from atlas.evaluate.desk.rules import Rule, all_rules, legacy, today
+from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes
+from atlas.evaluate.desk.wording import guidance_words, rule_words
+from atlas.evaluate.desk.world import Job, Ticket, ticket_of
+from atlas.models.fence import Fence
+from atlas.roles import messages as prompts
+from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task, ToolSpec, ToolUse
+from pocket.sample import Sample, final_words, good_plan, objects_of, receipt_of, session_id, tool_use
+from pocket.student import spoiled_plan
+
+NOTHING = Recalled(audience="teacher", version=0)
+
+
+@cache
+def belief(wish: Wish) -> tuple[tuple[Rule, float], ...]:
+    """What the handbook says of a wish: rules with their probabilities."""
+    now, old = today(wish.desk, wish.client, wish.operation), legacy(wish.desk, wish.operation)
+    if not wish.changed:
+        return ((now, 1.0),)
+    rng = random.Random(f"belief/{wish.key}/{wish.operation}")
+    changed = [each for each in wishes() if each.changed]
+    rank = changed.index(wish) % 10
+    if rank in (2, 5):
+        others = [rule for rule in all_rules(wish.desk) if rule not in (now, old)]
+        return ((now, 0.35), (rng.choice(others), 0.65))
+    if rank == 8:
+        return ((now, 0.25), (old, 0.75))
+    return ((now, 0.94), (rng.choice([rule for rule in all_rules(wish.desk) if rule not in (now, old)]), 0.06))
+
+
+class TeacherCorpus:
+    """Samples of the teacher's roles, drawn from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(f"teacher/{seed}")
+        self._desk = Desk(split="train")
+
+    def buckets(self) -> dict[str, tuple[float, Callable[[list[ToolSpec]], Sample]]]:
+        """Role -> its share of the samples, and the function that draws one."""
+        return {
+            "verify": (0.60, self.verify),
+            "plan": (0.12, self.plan),
+            "curate": (0.28, self.curate),
+        }
+
+    def tools(self) -> list[ToolSpec]:
+        """A teacher has no tools."""
+        return []
+
+    def verify(self, tools: list[ToolSpec]) -> Sample:
+        """An answer with one operation or two, or one step of two."""
+        kind = self._rng.choices(("single", "ticket", "step"), (0.62, 0.16, 0.22))[0]
+        make = self._desk.single if kind == "single" else self._desk.ticket
+        made = make(self._rng.choice(wishes()), self._rng)
+        beliefs = [self._draw(wish) for wish in made.wishes]
+        work = self._work(made, beliefs)
+        step: Step | None = None
+        if kind == "step":
+            at = self._rng.randrange(2)
+            step = good_plan(made)[at]
+            work, beliefs, made_ops = [work[at]], [beliefs[at]], [made.wishes[at]]
+        else:
+            made_ops = list(made.wishes)
+        attempt = Attempt(output=final_words([use for _, use in work]), tools=tuple(use for _, use in work))
+        words = [
+            guidance_words(wish.desk, wish.operation, wanted)
+            for wish, wanted, (rule, _) in zip(made_ops, beliefs, work, strict=True)
+            if rule != wanted
+        ]
+        said = prompts.teacher_verify(
+            session_id(self._rng), made.task, step, attempt, NOTHING, prompts.role_prompt("teacher_verify")
+        )
+        return _answered(said, review_json(" ".join(words)))
+
+    def plan(self, tools: list[ToolSpec]) -> Sample:
+        """A plan, sound or spoiled."""
+        make = self._desk.ticket if self._rng.random() < 0.75 else self._desk.single
+        made = make(self._rng.choice(wishes()), self._rng)
+        steps, guidance = good_plan(made), ""
+        if self._rng.random() < 0.5:
+            steps, guidance = spoiled_plan(steps, self._rng)
+        said = prompts.teacher_plan(
+            session_id(self._rng), made.task, Plan(steps=steps), NOTHING, prompts.role_prompt("teacher_plan")
+        )
+        return _answered(said, review_json(guidance))
+
+    def curate(self, tools: list[ToolSpec]) -> Sample:
+        """Lessons from a session: what guidance brought success, or what the handbook says of a lonely failure."""
+        made = (self._desk.single if self._rng.random() < 0.75 else self._desk.ticket)(
+            self._rng.choice(wishes()), self._rng
+        )
+        ticket = ticket_of(made.task)
+        rules = [self._rng.choice((legacy(w.desk, w.operation), self._draw(w), self._draw(w))) for w in made.wishes]
+        attempts = [self._attempt(ticket, rules, 1, None)]
+        guided: dict[int, Rule] = {}
+        for number in range(2, 2 + self._rng.choices((0, 1, 2), (0.4, 0.42, 0.18))[0]):
+            guided = {}
+            for at in [at for at in range(len(rules)) if self._rng.random() < 0.6] or [0]:
+                guided[at] = self._new_rule(made.wishes[at], rules[at])
+                rules[at] = guided[at]
+            words = " ".join(
+                guidance_words(ticket.desk, ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())
+            )
+            attempts.append(self._attempt(ticket, rules, number, words))
+        reward = self._rng.choices(("1.00", "0.00", "unknown"), (0.5, 0.38, 0.12))[0]
+        lessons: list[tuple[str, Rule]] = []
+        if reward != "0.00":
+            lessons = [(ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())]
+        elif len(attempts) == 1:
+            wanted = [(wish.operation, self._draw(wish), rule) for wish, rule in zip(made.wishes, rules, strict=True)]
+            lessons = [(operation, rule) for operation, rule, used in wanted if rule != used]
+        content = curator_content(session_id(self._rng), made.task, attempts, reward)
+        said = (Message(role="system", content=curator_prompt()), Message(role="user", content=content))
+        return _answered(said, entries_json(ticket, lessons))
+
+    def _draw(self, wish: Wish) -> Rule:
+        options = belief(wish)
+        return self._rng.choices([rule for rule, _ in options], [weight for _, weight in options])[0]
+
+    def _work(self, made: DeskTask, beliefs: list[Rule]) -> list[tuple[Rule, ToolUse]]:
+        """Calls of a student that follows the handbook, the old convention, or neither."""
+        ticket = ticket_of(made.task)
+        done: list[tuple[Rule, ToolUse]] = []
+        for job, wish, wanted in zip(ticket.jobs, made.wishes, beliefs, strict=True):
+            dice = self._rng.random()
+            old = legacy(wish.desk, wish.operation)
+            rule = wanted if dice < 0.42 else old if dice < 0.76 else self._new_rule(wish, wanted)
+            done.append((rule, tool_use(rule, objects_of(job, [receipt_of(use) for _, use in done]))))
+        return done
+
+    def _new_rule(self, wish: Wish, used: Rule) -> Rule:
+        """Another rule: often only the order or only the tool differs."""
+        swapped = Rule(tool=used.tool, first=0 if used.first else 1)
+        if self._rng.random() < 0.35:
+            return swapped
+        drawn = self._draw(wish)
+        if drawn != used and self._rng.random() < 0.5:
+            return drawn
+        return self._rng.choice([rule for rule in all_rules(wish.desk) if rule != used])
+
+    def _attempt(self, ticket: Ticket, rules: list[Rule], number: int, guidance: str | None) -> Attempt:
+        uses: list[ToolUse] = []
+        for job, rule in zip(ticket.jobs, rules, strict=True):
+            uses.append(tool_use(rule, objects_of(job, [receipt_of(use) for use in uses])))
+        return Attempt(number=number, output=final_words(uses), tools=tuple(uses), guidance=guidance)
+
+
+def curator_prompt() -> str:
+    """The curator's static text."""
+    from importlib.resources import files
+
+    return files("atlas.memory").joinpath("prompts", "curator.md").read_text("utf-8").strip()
+
+
+def curator_content(session: str, task: Task, attempts: list[Attempt], reward: str) -> str:
+    """What the curator reads of a session."""
+    fence = Fence(session, "learn")
+    parts = [fence.wrap("task", task.prompt)]
+    for number, attempt in enumerate(attempts, start=1):
+        if attempt.guidance:
+            parts.append(f"Guidance: {attempt.guidance}")
+        work = "\n".join([*map(prompts.tool_line, attempt.tools), attempt.output])
+        parts.append(fence.wrap(f"attempt {number}", work))
+    return "\n".join([*parts, f"Reward: {reward}"])
+
+
+def review_json(guidance: str) -> str:
+    """A review; without guidance it accepts."""
+    return json.dumps({"accepted": not guidance, "guidance": guidance or None})
+
+
+def entries_json(ticket: Ticket, lessons: list[tuple[str, Rule]]) -> str:
+    """The curator's reply."""
+    entries = [
+        {
+            "audience": "student",
+            "cue": operation,
+            "action": rule_words(ticket.desk, operation, rule),
+            "expected_effect": "",
+        }
+        for operation, rule in lessons
+    ]
+    return json.dumps({"entries": entries})
+
+
+def _answered(messages: tuple[Message, ...], reply: str) -> Sample:
+    return Sample(messages=(*messages, Message(role="assistant", content=reply)), learn=(True,))
