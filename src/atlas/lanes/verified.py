@@ -37,7 +37,9 @@ async def until_accepted(
         try:
             tried = await student.again(scene, tried, review.guidance)
         except (AgentError, ModelError, BudgetError) as error:
-            await scene.record(Degraded(what="the retry failed; the attempt before it stands", failure=Failure.of(error)))
+            await scene.record(
+                Degraded(what="the retry failed; the attempt before it stands", failure=Failure.of(error))
+            )
             return Verified(output=tried.attempt.output, accepted=False)
         await scene.record(Attempted(attempt=tried.attempt))
 
@@ -46,7 +48,9 @@ async def _review(scene: Scene, teacher: Teacher, tried: Try, step: Step | None)
     try:
         review = await teacher.verify(scene, tried.attempt, step)
     except (ModelError, BudgetError) as error:
-        await scene.record(Degraded(what="the teacher could not review; the attempt stands unreviewed", failure=Failure.of(error)))
+        await scene.record(
+            Degraded(what="the teacher could not review; the attempt stands unreviewed", failure=Failure.of(error))
+        )
         return None
     await scene.record(Reviewed(review=review))
     return review

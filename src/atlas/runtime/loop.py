@@ -5,29 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from atlas.judges import Rewarder
 from atlas.lanes import LanePlay
 from atlas.memory import Memory
 from atlas.models import Caller, Journal, OnText
 from atlas.roles import Scene
 from atlas.runtime.desk import TriageDesk
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Background, Lane, Playbook, Recalled, Reward, Session, Task
+from atlas.schema import Background, Lane, Playbook, Recalled, Session, Task
 from atlas.schema.errors import BudgetError, ModelError, StaleVersion, StoreError
 from atlas.schema.events import Answered, Degraded, Failure, Finished, LearningFailed, Learnt, MemoryRecalled
 from atlas.store import Store
 
 CAS_TRIES = 100
 """Compare-and-swaps on one playbook before learning gives up: many processes may learn on one key at once."""
-
-
-class Rewarder(Protocol):
-    """What the loop needs of the judges."""
-
-    async def reward(self, session: Session, caller: Caller) -> Reward:
-        """The reward of an answered session, recorded with its verdicts on the caller's trace."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,4 +90,3 @@ class Running:
             return self._opening.trace.session()
         opening = self._opening
         return await self._loop.settle(opening.task, opening.trace, opening.journal)
-

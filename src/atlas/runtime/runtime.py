@@ -71,10 +71,9 @@ class Runtime:
         journal = Journal(events)
         trace = SessionTrace(session.id, self.store, self.bus.publish, recorded=events)
         await trace.record(SessionResumed(finished_calls=len(journal)))
-        forced = next((event.body.forced for event in events if isinstance(event.body, SessionStarted)), None)
-        return self._track(
-            Opening(task=session.task, trace=trace, journal=journal, forced=forced, on_text=on_text)
-        )
+        starts = [event.body for event in events if isinstance(event.body, SessionStarted)]
+        forced = starts[0].forced if starts else None
+        return self._track(Opening(task=session.task, trace=trace, journal=journal, forced=forced, on_text=on_text))
 
     async def settled(self) -> None:
         """Wait until every session of this runtime is judged and learnt from."""

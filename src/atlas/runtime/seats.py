@@ -28,7 +28,7 @@ class Models:
 
     def __init__(self, config: AtlasConfig, http: HttpPool, folder: Path) -> None:
         self._config = config
-        self._http = http
+        self.http = http
         self._folder = folder
         self._open: dict[str, Model] = {}
 
@@ -45,18 +45,23 @@ class Models:
         """The model of a block."""
         key = llm.model_dump_json()
         if key not in self._open:
-            self._open[key] = open_model(llm, self._http, base=self._folder)
+            self._open[key] = open_model(llm, self.http, base=self._folder)
         return self._open[key]
 
     async def close(self) -> None:
         """Close every model, then the connections."""
         for model in self._open.values():
             await model.close()
-        await self._http.close()
+        await self.http.close()
 
 
 def open_agent(
-    config: AtlasConfig, models: Models, folder: Path, *, given: Callable[..., Any] | None, user_loop: asyncio.AbstractEventLoop | None
+    config: AtlasConfig,
+    models: Models,
+    folder: Path,
+    *,
+    given: Callable[..., Any] | None,
+    user_loop: asyncio.AbstractEventLoop | None,
 ) -> Agent:
     """The user's agent.
 

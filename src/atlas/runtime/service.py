@@ -1,7 +1,7 @@
 """One event loop in a thread of its own, for every session of the process.
 
-A caller's event loop (Jupyter, a web server) is never blocked by Atlas and may end before judging does; sessions started
-from many loops share one store pool and one HTTP session.
+A caller's event loop (Jupyter, a web server) is never blocked by Atlas and may end before judging does; sessions
+started from many loops share one store pool and one HTTP session.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
 
 class Service:
     """The thread and its loop; started at first use."""

@@ -71,6 +71,17 @@ class Store(Protocol):
         """
         ...
 
+    async def publish(self, playbooks: Sequence[Playbook]) -> None:
+        """Write new playbook versions that no session brought: an import, a rollback, a person's decision.
+
+        The same compare-and-swap as `commit`, in one transaction.
+
+        Raises:
+            StaleVersion: somebody else wrote a newer version first; nothing was written.
+            StoreUnavailable: the database is away; nothing was written.
+        """
+        ...
+
     async def background(self, tenant: str, key: str, *, limit: int) -> Background:
         """Newest playbooks and the last `limit` outcomes of a key, in one round trip.
 

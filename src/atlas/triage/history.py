@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from atlas.evidence.intervals import wilson_lower
-from atlas.schema import Lane, Outcome, Route
+from atlas.schema import Lane, Noun, Outcome, Route
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Noun):
     """How sure a lane has to be, as probabilities in [0, 1]."""
 
     auto: float = 0.85
@@ -27,8 +25,7 @@ class Thresholds:
         return "paired" if confidence >= self.paired else "coach"
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryRule:
+class HistoryRule(Noun):
     """How much history is enough, and how it is read."""
 
     min_sessions: int = 5

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from atlas.models import Caller
-from atlas.schema import Background, Dossier, Lane, Route, Task, content_hash
+from atlas.schema import Background, Dossier, Lane, Noun, Route, Task, content_hash
 from atlas.schema.errors import BudgetError, ModelError
 from atlas.schema.events import Degraded, Failure
 from atlas.triage.history import HistoryRule, Thresholds, route_by_history
 from atlas.triage.probe import Probe
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingRules:
+class RoutingRules(Noun):
     """What the router goes by."""
 
     enabled: bool = True

@@ -1,0 +1,127 @@
+"""From a configuration to a runtime: every room is furnished here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atlas.agents import Agent
+from atlas.config import AtlasConfig
+from atlas.lanes import AutoLane, CoachLane, LanePlay, PairedLane
+from atlas.models import HttpPool
+from atlas.roles import Student, Teacher
+from atlas.runtime.desk import TriageDesk
+from atlas.runtime.judging import rewarder_of, user_code
+from atlas.runtime.learning import memory_of
+from atlas.runtime.loop import Limits, Loop
+from atlas.runtime.runtime import Runtime
+from atlas.runtime.seats import Models, open_agent, student_of, teacher_of
+from atlas.runtime.telemetry import EVERYWHERE, EventBus
+from atlas.schema import Lane
+from atlas.store import Store, open_store
+from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
+
+STATE_FOLDER = ".atlas"
+"""Where the embedded database and the spool are, below the project's folder."""
+
+
+async def open_runtime(
+    config: AtlasConfig,
+    *,
+    folder: Path,
+    bus: EventBus | None = None,
+    agent: Callable[..., Any] | None = None,
+    user_loop: asyncio.AbstractEventLoop | None = None,
+) -> Runtime:
+    """A runtime for this configuration. `folder` is the user's project: paths and imports start there.
+
+    `agent` is the callable of `agent.type: given`; async code of the user runs on `user_loop`, where one is given.
+
+    Raises:
+        ConfigError: something the configuration names is missing or unusable.
+        StoreError: the database cannot be reached.
+    """
+    bus = bus or EventBus(parent=EVERYWHERE)
+    models = Models(config, HttpPool(), folder)
+    try:
+        student = student_of(config, open_agent(config, models, folder, given=agent, user_loop=user_loop))
+        teacher = teacher_of(config, models.seat("teacher"))
+        triage = TriageDesk(
+            _router(config, models, has_teacher=teacher is not None),
+            adapter=_adapter(config, folder),
+            tags=config.adaptive_teaching.default_tags,
+        )
+        rewarder = rewarder_of(config, models, folder)
+        memory = memory_of(config, models)
+        store = await _store(config, folder)
+    except BaseException:
+        await models.close()
+        raise
+    loop = Loop(
+        store, memory, triage=triage, lanes=_lanes(config, student, teacher), judges=rewarder, limits=_limits(config)
+    )
+    policy = ";".join(f"{seat}={name}" for seat, name in _policy(student.agent, teacher))
+    return Runtime(loop, store, bus, policy=policy, closables=(student.agent, models))
+
+
+def _policy(agent: Agent, teacher: Teacher | None) -> list[tuple[str, str]]:
+    return [("student", agent.name), *([("teacher", teacher.model.name)] if teacher else [])]
+
+
+def _lanes(config: AtlasConfig, student: Student, teacher: Teacher | None) -> dict[Lane, LanePlay]:
+    """Without a teacher there is only the auto lane; the router knows."""
+    if teacher is None:
+        return {"auto": AutoLane(student)}
+    retries = config.orchestration.max_retries
+    return {
+        "auto": AutoLane(student),
+        "paired": PairedLane(student, teacher, retries=retries),
+        "coach": CoachLane(student, teacher, retries=retries, parallel_steps=config.orchestration.max_parallel_steps),
+    }
+
+
+def _router(config: AtlasConfig, models: Models, *, has_teacher: bool) -> Router:
+    teaching = config.adaptive_teaching
+    model, seat = models.seat("probe"), teaching.probe
+    probe = Probe(model, evidence_limit=seat.evidence_limit, timeout_s=seat.timeout_seconds) if model else None
+    thresholds = teaching.probe.thresholds
+    rules = RoutingRules(
+        enabled=teaching.enabled,
+        forced=config.forced_lane,
+        certify_first_run=teaching.certify_first_run,
+        fallback=teaching.probe.fallback_mode,
+        audit_share=teaching.history.audit_share,
+        thresholds=Thresholds(auto=thresholds.auto, paired=thresholds.paired, coach=thresholds.coach),
+        history=HistoryRule(min_sessions=teaching.history.min_sessions, confidence=teaching.history.confidence),
+    )
+    return Router(rules, probe=probe, has_teacher=has_teacher)
+
+
+def _adapter(config: AtlasConfig, folder: Path) -> TriageAdapter | None:
+    path = config.adaptive_teaching.triage_adapter
+    return None if path is None else user_code(path, folder)
+
+
+def _limits(config: AtlasConfig) -> Limits:
+    return Limits(
+        session_timeout_s=config.orchestration.session_timeout_seconds,
+        call_timeout_s=config.orchestration.call_timeout_seconds,
+        max_tokens=config.orchestration.max_session_tokens,
+        history=config.adaptive_teaching.history.limit,
+    )
+
+
+async def _store(config: AtlasConfig, folder: Path) -> Store:
+    storage = config.storage
+    if storage is None:
+        return await open_store(None, folder=folder / STATE_FOLDER, embedded=False)
+    return await open_store(
+        storage.database_url,
+        folder=folder / STATE_FOLDER,
+        embedded=storage.embedded,
+        min_connections=storage.min_connections,
+        max_connections=storage.max_connections,
+        statement_timeout_s=storage.statement_timeout_seconds,
+    )

@@ -1,0 +1,65 @@
+"""From a configuration to its judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atlas.agents import load_object
+from atlas.config import AtlasConfig, CheckConfig, ExactCheck, JsonSchemaCheck, NumericCheck, PythonCheck, RegexCheck
+from atlas.judges import Check, Ensemble, EnsembleRules, LLMArbiter, PythonReward, Rewarder, checks, panel
+from atlas.runtime.seats import Models
+from atlas.schema.errors import ConfigError
+
+
+def rewarder_of(config: AtlasConfig, models: Models, folder: Path) -> Rewarder:
+    """The judges as configured: a Python reward alone, or checks, samples of a small model and an arbiter.
+
+    Raises:
+        ConfigError: a check is unusable, or its code cannot be imported.
+    """
+    reward, rim = config.adaptive_teaching.reward, config.rim
+    if reward.type == "python":
+        return PythonReward(user_code(reward.target or "", folder))
+    judge, arbiter = models.seat("judge"), models.seat("arbiter")
+    aspects = [name for name, active in rim.active_judges.items() if active]
+    focus = "\n".join(filter(None, (reward.focus_prompt, rim.judge_prompt))) or None
+    samples = panel([judge], aspects=aspects, focus=focus) if judge and aspects else ()
+    return Ensemble(
+        [_check(check, folder) for check in config.checks],
+        samples,
+        LLMArbiter(arbiter, focus=focus) if arbiter and samples else None,
+        rules=EnsembleRules(
+            variance_threshold=rim.variance_threshold,
+            uncertainty_threshold=rim.uncertainty_threshold,
+            workers=rim.parallel_workers,
+        ),
+    )
+
+
+def user_code(path: str, folder: Path) -> Callable[..., Any]:
+    """The user's function at an import path; `folder` is searched first.
+
+    Raises:
+        ConfigError: it cannot be imported or called.
+    """
+    found = load_object(path, root=folder)
+    if not callable(found):
+        raise ConfigError(f"{path} is not callable.", "Name a function.")
+    return found
+
+
+def _check(config: CheckConfig, folder: Path) -> Check:
+    name, weight = config.name or config.type, config.weight
+    match config:
+        case PythonCheck():
+            return checks.PythonCheck(user_code(config.target, folder), name=name, weight=weight)
+        case JsonSchemaCheck():
+            return checks.JsonSchemaCheck(config.json_schema, name=name, weight=weight)
+        case RegexCheck():
+            return checks.RegexCheck(config.pattern, name=name, weight=weight)
+        case ExactCheck():
+            return checks.ExactCheck(config.expected_key, name=name, weight=weight)
+        case NumericCheck():
+            return checks.NumericCheck(config.expected_key, tolerance=config.tolerance, name=name, weight=weight)
