@@ -62,10 +62,17 @@ def test_wealth_stays_positive_and_counts_add_up(stream: list[tuple[bool, float,
     assert evidence.n_with + evidence.n_without == len(stream)
 
 
-@pytest.mark.parametrize(("reward", "propensity"), [(1.1, 0.5), (-0.1, 0.5), (math.nan, 0.5), (1.0, 0.0), (1.0, 1.0)])
+@pytest.mark.parametrize(("reward", "propensity"), [(1.1, 0.5), (-0.1, 0.5), (math.nan, 0.5), (1.0, 0.0), (1.0, 1.1)])
 def test_numbers_out_of_range_are_refused(reward: float, propensity: float) -> None:
     with pytest.raises(ValueError, match="must lie"):
         observe(Evidence(), shown=True, reward=reward, propensity=propensity)
+
+
+def test_what_had_to_be_shown_is_counted_and_not_bet_on() -> None:
+    evidence = observe(Evidence(), shown=True, reward=0.2, propensity=1.0)
+    assert evidence == Evidence(n_with=1, successes_with=0.2, failures_with=1, failures_in_row=1)
+    with pytest.raises(ValueError, match="must lie"):
+        observe(Evidence(), shown=False, reward=0.2, propensity=1.0)
 
 
 def test_failures_in_a_row_are_counted_and_forgotten_on_success() -> None:

@@ -30,37 +30,41 @@ _PRIOR_WEIGHT = 5.0
 
 
 def observe(evidence: Evidence, *, shown: bool, reward: float, propensity: float) -> Evidence:
-    """The evidence after one more matched session.
+    """The evidence after one more matched session; where chance had no say (propensity 1) it is counted without a bet.
 
     Args:
         evidence: what was known before it.
         shown: whether the session saw the entry.
         reward: its reward in [0, 1].
-        propensity: the probability in (0, 1) with which it was to be shown.
+        propensity: the probability in (0, 1] with which it was to be shown.
 
     Raises:
-        ValueError: reward or propensity is out of range.
+        ValueError: reward or propensity is out of range, or it was held out although it had to be shown.
     """
-    if not 0 <= reward <= 1 or not 0 < propensity < 1:
-        raise ValueError(f"reward {reward} must lie in [0, 1] and propensity {propensity} inside (0, 1)")
-    centre = _centre(evidence)
-    x = (reward - centre) * (1 / propensity if shown else -1 / (1 - propensity))
-    seen = evidence.model_copy(
-        update={
-            "log_e_help": evidence.log_e_help + math.log1p(_stake(evidence, propensity, side=1) * x),
-            "log_e_harm": evidence.log_e_harm + math.log1p(_stake(evidence, propensity, side=-1) * -x),
-        }
-    )
+    if not 0 <= reward <= 1 or not 0 < propensity <= 1 or (propensity == 1 and not shown):
+        raise ValueError(f"reward {reward} must lie in [0, 1] and propensity {propensity} in (0, 1)")
+    bet = {} if propensity == 1 else _bet(evidence, shown=shown, reward=reward, propensity=propensity)
+    return evidence.model_copy(update=_counted(evidence, shown=shown, reward=reward) | bet)
+
+
+def _counted(evidence: Evidence, *, shown: bool, reward: float) -> dict[str, float]:
     if not shown:
-        counts = {"n_without": seen.n_without + 1, "successes_without": seen.successes_without + reward}
-    else:
-        failures = seen.failures_in_row + 1 if reward < SUCCESS else 0
-        counts = {
-            "n_with": seen.n_with + 1,
-            "successes_with": seen.successes_with + reward,
-            "failures_in_row": failures,
-        }
-    return seen.model_copy(update=counts)
+        return {"n_without": evidence.n_without + 1, "successes_without": evidence.successes_without + reward}
+    failed = reward < SUCCESS
+    return {
+        "n_with": evidence.n_with + 1,
+        "successes_with": evidence.successes_with + reward,
+        "failures_with": evidence.failures_with + failed,
+        "failures_in_row": evidence.failures_in_row + 1 if failed else 0,
+    }
+
+
+def _bet(evidence: Evidence, *, shown: bool, reward: float, propensity: float) -> dict[str, float]:
+    x = (reward - _centre(evidence)) * (1 / propensity if shown else -1 / (1 - propensity))
+    return {
+        "log_e_help": evidence.log_e_help + math.log1p(_stake(evidence, propensity, side=1) * x),
+        "log_e_harm": evidence.log_e_harm + math.log1p(_stake(evidence, propensity, side=-1) * -x),
+    }
 
 
 def e_value(log_e: float) -> float:

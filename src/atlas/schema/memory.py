@@ -49,8 +49,10 @@ class Evidence(Noun):
     """Natural log of the e-value against 'the entry does not help'."""
     log_e_harm: float = 0.0
     """Natural log of the e-value against 'the entry does no harm'."""
+    failures_with: int = 0
+    """Sessions that saw the entry and failed."""
     failures_in_row: int = 0
-    """Newest sessions that saw the entry and failed, without a success between them."""
+    """Of those the newest ones, without a success between them."""
 
 
 class Entry(Noun):
