@@ -1,0 +1,135 @@
+"""`atlas doctor`: everything that a run needs, checked one by one without calling a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+import click
+
+from atlas.cli.app import FAILED, OK, code_of
+from atlas.cli.project import Project, project_options
+
+if TYPE_CHECKING:
+    from atlas.config import AtlasConfig, LLMConfig
+    from atlas.models import HttpPool
+
+SUPPORTED = ((3, 11), (3, 14))
+"""Python versions: from the first on, below the second."""
+
+POCKET = ("pocket-student", "pocket-teacher")
+"""The models that ship with Atlas."""
+
+EPILOG = """\b
+Examples:
+  atlas doctor
+  atlas doctor --config prod.yaml
+
+\b
+No provider is called. The exit code is that of the first check that failed.
+"""
+
+
+class Check(NamedTuple):
+    """One line of the report."""
+
+    name: str
+    """What was looked at."""
+    detail: str
+    """What was found."""
+    code: int = OK
+    """The exit code it stands for."""
+
+
+@click.command("doctor", epilog=EPILOG)
+@project_options
+@click.pass_context
+def command(context: click.Context, project: Project) -> None:
+    """Check Python, the configuration, keys, the database and the models that ship with Atlas."""
+    checks = asyncio.run(_checks(project))
+    for check in checks:
+        click.echo(f"{'ok  ' if check.code == OK else 'FAIL'} {check.name}: {check.detail}")
+    context.exit(next((check.code for check in checks if check.code != OK), OK))
+
+
+async def _checks(project: Project) -> list[Check]:
+    checks = [_python()]
+    configured: list[AtlasConfig] = []
+
+    async def read() -> str:
+        configured.append(project.config())
+        return str(project.file)
+
+    if project.named or project.file.exists():
+        checks.append(await _checked("configuration", read))
+    else:
+        checks.append(Check("configuration", f"none ({project.file}); run() and `atlas demo` need none"))
+    if configured:
+        checks += await _seats(configured[0], project.folder)
+    if not configured or configured[0].storage is not None:
+        checks.append(await _checked("database", lambda: _database(project)))
+    checks.append(await _checked("pocket models", _pocket))
+    return checks
+
+
+async def _checked(name: str, look: Callable[[], Awaitable[str]]) -> Check:
+    from atlas.schema.errors import AtlasError
+
+    try:
+        return Check(name, await look())
+    except AtlasError as error:
+        return Check(name, " ".join(str(error).split()), code_of(error))
+
+
+def _python() -> Check:
+    first, last = SUPPORTED
+    version = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if first <= sys.version_info[:2] < last:
+        return Check("python", version)
+    return Check("python", f"{version}; Atlas needs {first[0]}.{first[1]} or newer, below {last[0]}.{last[1]}", FAILED)
+
+
+async def _seats(config: AtlasConfig, folder: Path) -> list[Check]:
+    """Each seat's model is opened, which needs its key or file, and not called."""
+    from atlas.config import Seat
+    from atlas.models import HttpPool
+
+    http, checks = HttpPool(), list[Check]()
+
+    for seat in get_args(Seat):
+        llm = config.llm_of(seat)
+        checks.append(await _checked(seat, partial(_model, llm, http, folder)) if llm else Check(seat, "no model"))
+    await http.close()
+    return checks
+
+
+async def _model(llm: LLMConfig, http: HttpPool, folder: Path) -> str:
+    from atlas.models import open_model
+
+    model = open_model(llm, http, base=folder)
+    await model.close()
+    return model.name
+
+
+async def _database(project: Project) -> str:
+    started = time.perf_counter()
+    async with project.store() as store:
+        async for _ in store.sessions(limit=1):
+            break
+    return f"answers in {(time.perf_counter() - started) * 1000:.0f} ms"
+
+
+async def _pocket() -> str:
+    """Load both shipped models; that reads every weight."""
+    from atlas.config import LLMConfig
+    from atlas.models import HttpPool
+
+    http = HttpPool()
+    names = [await _model(LLMConfig(provider="local", model=name), http, Path()) for name in POCKET]
+    await http.close()
+    return ", ".join(names)

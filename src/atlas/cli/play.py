@@ -1,0 +1,93 @@
+"""One session in the foreground: its answer on stdout, its progress on stderr, Ctrl-C that leaves it resumable."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from atlas.cli.app import INTERRUPTED, OK, code_of, complain
+from atlas.cli.text import say, session_line
+from atlas.runtime import Running, Runtime, open_runtime, result_of
+from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus
+from atlas.schema.errors import AtlasError
+
+if TYPE_CHECKING:
+    from atlas.config import AtlasConfig
+
+Begin = Callable[[Runtime], Awaitable[Running]]
+"""Starts or resumes the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a session is shown."""
+
+    stream: bool | None
+    """Progress on stderr; None: on a terminal only."""
+    as_json: bool
+    """The result as one JSON object on stdout, after its events where they are streamed."""
+
+    def attach(self, bus: EventBus) -> None:
+        """Show the bus's events in this manner."""
+        if self.as_json and self.stream:
+            ConsoleTelemetryStreamer(sys.stdout, mode="json").attach(bus)
+        elif not self.as_json and (sys.stderr.isatty() if self.stream is None else self.stream):
+            ConsoleTelemetryStreamer().attach(bus)
+
+
+def play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int:
+    """Run one session to its end; gives the exit code."""
+    return asyncio.run(_play(config, folder, begin, manner))
+
+
+async def _play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int:
+    bus = EventBus(parent=EVERYWHERE)
+    manner.attach(bus)
+    _stop_on_sigterm()
+    try:
+        async with await open_runtime(config, folder=folder, bus=bus) as runtime:
+            return await _answer(await begin(runtime), manner, resumable=config.storage is not None)
+    finally:
+        await bus.aclose()
+
+
+async def _answer(running: Running, manner: Manner, *, resumable: bool) -> int:
+    try:
+        session = await running.answered()
+        if not manner.as_json:
+            say(session.answer or "")
+    except asyncio.CancelledError:
+        hint = f"resume with: atlas resume {running.session_id}" if resumable else "nothing was stored (storage: null)"
+        click.echo(f"atlas: interrupted; {hint}", err=True)
+        return INTERRUPTED
+    except AtlasError as error:
+        complain(error)
+        click.echo(
+            f"atlas: session {running.session_id} failed; see: atlas session show {running.session_id}", err=True
+        )
+        return code_of(error)
+    try:
+        session = await running.settled()
+    except asyncio.CancelledError:
+        await running.interrupt()
+        click.echo(f"atlas: interrupted while judging; session {running.session_id} has its answer", err=True)
+        return INTERRUPTED
+    if manner.as_json:
+        click.echo(result_of(session, running.events).model_dump_json(exclude={"events"}))
+    else:
+        click.echo(session_line(session), err=True)
+    return OK
+
+
+def _stop_on_sigterm() -> None:
+    """SIGTERM ends the session as Ctrl-C does. Where the platform has no such handler it ends the process."""
+    task = asyncio.current_task()
+    if task is not None and sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

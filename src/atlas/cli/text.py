@@ -1,0 +1,139 @@
+"""Nouns as text for a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import click
+
+from atlas.runtime.telemetry.words import accepted_word, money, safe, tokens, where
+from atlas.schema import Attempt, Entry, Playbook, Review, Session
+from atlas.store import SessionRow
+
+
+def say(text: str) -> None:
+    """Print a text that a model or a user wrote: as it is into a pipe, without control characters on a terminal."""
+    if sys.stdout.isatty():
+        text = "\n".join(safe(line, None) for line in text.split("\n"))
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines with aligned columns; the last column is as long as it is."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]) - 1)] if rows else []
+    for row in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+
+
+def session_rows(rows: Sequence[SessionRow]) -> Iterator[str]:
+    """The list of sessions."""
+    table = [("SESSION", "STARTED", "STATUS", "LANE", "REWARD", "TOKENS", "COST", "KEY", "TASK")]
+    for row in rows:
+        reward = "-" if row.reward is None else f"{row.reward:.2f}"
+        cost = money(row.cost_usd).strip() or "-"
+        started, key = f"{row.created_at:%Y-%m-%d %H:%M}", safe(row.learning_key, 24)
+        state = (row.status, row.lane or "-", reward, f"{row.tokens:,}", cost)
+        table.append((row.id, started, *state, key, safe(row.prompt, 60)))
+    return columns(table)
+
+
+def session_text(session: Session) -> Iterator[str]:
+    """Everything about a session that a person wants to know first."""
+    yield f"session   {session.id}"
+    yield f"task      {safe(session.task.prompt, 2000)}"
+    yield f"key       {safe(session.task.learning_key)}"
+    yield f"status    {session.status}" + (f": {safe(session.failure.message, 500)}" if session.failure else "")
+    yield f"started   {session.created_at:%Y-%m-%d %H:%M:%S} UTC" + _seconds(session)
+    if session.route is not None:
+        yield f"lane      {session.route.lane} by {session.route.source}: {safe(session.route.reason, 500)}"
+    for memory in (session.student_memory, session.teacher_memory):
+        if memory.shown:
+            lessons = ", ".join(safe(entry.action, 80) for entry in memory.shown)
+            yield f"playbook  {memory.audience} version {memory.version}: {lessons}"
+    for step in session.plan.steps if session.plan else ():
+        after = f" (after {', '.join(map(str, step.depends_on))})" if step.depends_on else ""
+        yield f"plan      {step.id}. {safe(step.description, 500)}{after}"
+    yield from _work(session.attempts, session.reviews)
+    for lack in session.degraded:
+        yield f"degraded  {safe(lack.what, 500)}: {safe(lack.failure.message, 500)}"
+    if session.answer is not None:
+        yield f"answer    ({accepted_word(session.accepted)}) {safe(session.answer, 4000)}"
+    yield from _reward(session)
+    for role in session.usage:
+        yield f"usage     {role.actor}: {tokens(role.usage)}, {role.usage.calls} calls"
+
+
+def session_line(session: Session) -> str:
+    """What became of a session, on one line."""
+    lane = session.route.lane if session.route else "-"
+    value = session.reward.value if session.reward else None
+    reward = "no verdict" if value is None else f"reward {value:.2f}"
+    return (
+        f"session {session.id} {session.status}, {lane}, {accepted_word(session.accepted)}, {reward}, "
+        f"{tokens(session.total_usage)}"
+    )
+
+
+def _seconds(session: Session) -> str:
+    if session.finished_at is None:
+        return ""
+    return f", {(session.finished_at - session.created_at).total_seconds():.2f} s"
+
+
+def _work(attempts: Sequence[Attempt], reviews: Sequence[Review]) -> Iterator[str]:
+    for attempt in attempts:
+        for use in attempt.tools:
+            outcome = safe(use.output, 200) if use.error is None else f"error: {safe(use.error, 200)}"
+            yield f"tool      {safe(use.call.name, 60)}({safe(use.call.arguments, 200)}) -> {outcome}"
+        yield f"attempt   {where(attempt.step, attempt.number)}: {safe(attempt.output, 1000)}"
+        for review in reviews:
+            if (review.step, review.attempt) == (attempt.step, attempt.number) and review.target != "plan":
+                guidance = f": {safe(review.guidance, 1000)}" if review.guidance else ""
+                yield f"review    {'accepted' if review.accepted else 'not accepted'}{guidance}"
+
+
+def _reward(session: Session) -> Iterator[str]:
+    reward = session.reward
+    if reward is None:
+        return
+    value = "none" if reward.value is None else f"{reward.value:.2f}"
+    yield f"reward    {value} by {reward.source}" + (f": {safe(reward.reason, 500)}" if reward.reason else "")
+    for verdict in reward.verdicts:
+        yield f"verdict   {safe(verdict.judge, 60)} {verdict.score:.2f} {safe(verdict.rationale, 500)}".rstrip()
+
+
+def playbook_text(playbook: Playbook) -> Iterator[str]:
+    """A playbook with the evidence of its entries."""
+    yield f"{playbook.audience}'s playbook of {safe(playbook.key)}, version {playbook.version}"
+    for entry in playbook.entries:
+        yield f"  [{entry.state}] {_lesson(entry)}"
+        yield f"    {entry.id}, trust {entry.trust:.2f}, {_evidence(entry)}"
+        if entry.reason:
+            yield f"    {safe(entry.reason, 500)}"
+    if not playbook.entries:
+        yield "  nothing yet"
+
+
+def _lesson(entry: Entry) -> str:
+    cue = f"when “{safe(entry.cue.text, 200)}”: " if entry.cue.text else ""
+    return cue + safe(entry.action, 1000)
+
+
+def _evidence(entry: Entry) -> str:
+    seen = entry.evidence
+    with_it = f"{seen.successes_with:.1f} of {seen.n_with} with it"
+    without = f"{seen.successes_without:.1f} of {seen.n_without} without"
+    return f"{with_it}, {without}, learnt from {len(entry.provenance.sessions)} sessions"
+
+
+def playbook_rows(playbooks: Sequence[Playbook]) -> Iterator[str]:
+    """The list of playbooks."""
+    table = [("KEY", "AUDIENCE", "VERSION", "WRITTEN", "LESSONS")]
+    for playbook in playbooks:
+        states = Counter(entry.state for entry in playbook.entries)
+        lessons = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "none"
+        written = f"{playbook.created_at:%Y-%m-%d %H:%M}"
+        table.append((safe(playbook.key, 60), playbook.audience, str(playbook.version), written, lessons))
+    return columns(table)
