@@ -1,5 +1,7 @@
 """The append-only events, their projections, and the playbooks."""
 
 from atlas.store.base import Flushed, SessionRow, Store
+from atlas.store.memory import MemoryStore
+from atlas.store.open import open_store
 
-__all__ = ["Flushed", "SessionRow", "Store"]
+__all__ = ["Flushed", "MemoryStore", "SessionRow", "Store", "open_store"]

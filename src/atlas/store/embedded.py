@@ -1,0 +1,277 @@
+"""The embedded server: Postgres under a project's `.atlas/pg`, shared by all processes that use the project.
+
+Each client holds a shared lock on `clients.lock`, which the kernel drops even on kill -9; a guard process waits for the
+exclusive lock and then stops the server. The server's processes hold `server.lock`, so that the lock
+says whether it lives, whatever process id an old `postmaster.pid` names. Starting happens under `start.lock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from atlas.schema.errors import StoreUnavailable
+from atlas.store.place import GIVE_URL, Place, find_place
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+log = logging.getLogger("atlas.store")
+
+START_PATIENCE_S = 60.0
+"""How long a start may take, crash recovery and waiting for another process included."""
+LOG_KEPT_BYTES = 4_000_000
+"""A longer server log is emptied at the next start."""
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "120",
+    "max_logical_replication_workers": "0",
+    "log_checkpoints": "off",
+    "jit": "off",
+    "huge_pages": "off",
+}
+SETTINGS_SINCE_18 = {"io_method": "sync"}
+
+
+class Embedded:
+    """A share in the server of one project; the server stops when the last share is given back."""
+
+    def __init__(self, place: Place, clients_fd: int, dsn: str) -> None:
+        self._place = place
+        self._clients_fd = clients_fd
+        self.dsn = dsn
+
+    async def ensure(self) -> None:
+        """Start the server again if it has died.
+
+        Raises:
+            StoreUnavailable: it does not start.
+        """
+        await asyncio.to_thread(_serve, self._place)
+
+    async def close(self) -> None:
+        """Give the share back, and wait for the server's end if this was the last; calling it twice is harmless."""
+        if self._clients_fd < 0:
+            return
+        os.close(self._clients_fd)
+        self._clients_fd = -1
+        await asyncio.to_thread(_wait_for_end, self._place)
+
+
+async def start_embedded(folder: Path) -> Embedded:
+    """Join the server in a state folder (a project's `.atlas`), starting it where it does not run.
+
+    Raises:
+        StoreUnavailable: no binaries, no place, or the server does not start.
+    """
+    return await asyncio.to_thread(_join, folder)
+
+
+def _join(folder: Path) -> Embedded:
+    place = find_place(folder)
+    clients_fd = os.open(place.home / "clients.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(clients_fd, fcntl.LOCK_SH, "the previous server to stop")
+        socket_dir = _serve(place)
+    except BaseException:
+        os.close(clients_fd)
+        raise
+    return Embedded(place, clients_fd, f"postgresql://atlas@/postgres?host={quote(str(socket_dir))}")
+
+
+def _lock(fd: int, how: int, waiting_for: str) -> None:
+    deadline = time.monotonic() + START_PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(fd, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                cause = f"The embedded database waited {START_PATIENCE_S:.0f} s for {waiting_for}."
+                raise StoreUnavailable(cause, GIVE_URL) from None
+            time.sleep(0.005)
+
+
+def _free(path: Path) -> bool:
+    """Whether nobody holds the lock on this file."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _locked(path: Path, waiting_for: str) -> Generator[int]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(fd, fcntl.LOCK_EX, waiting_for)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _serve(place: Place) -> Path:
+    """The folder of the running server's socket. The caller holds a share, so that no guard stops it meanwhile."""
+    with _locked(place.home / "start.lock", "another process to start it"):
+        if _free(place.home / "server.lock"):
+            if not (place.data / "PG_VERSION").exists():
+                _create(place)
+            _forget_stale_pid(place)
+            with _locked(place.home / "server.lock", "the server's lock") as lock_fd:
+                _launch(place, lock_fd)
+        return _await_ready(place)
+
+
+def _create(place: Place) -> None:
+    """A new cluster, made aside and renamed, so that a kill leaves no half of one."""
+    draft = place.home / "data.new"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    account = place.account
+    if account:
+        os.chown(draft, account.uid, account.gid)
+    options = ["--username=atlas", "--encoding=UTF8", "--no-locale", "--auth=peer", "--no-instructions"]
+    done = subprocess.run(
+        [place.bin / "initdb", "-D", draft, *options],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={"LC_ALL": "C"},
+        check=False,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+    )
+    if done.returncode:
+        raise StoreUnavailable(f"initdb failed: {_last_line(done.stderr)}", GIVE_URL)
+    users = {"root", pwd.getpwuid(os.geteuid()).pw_name}
+    (draft / "pg_hba.conf").write_text("local all all peer map=atlas\n")
+    (draft / "pg_ident.conf").write_text("".join(f'atlas "{user}" atlas\n' for user in sorted(users)))
+    draft.rename(place.data)
+
+
+def _forget_stale_pid(place: Place) -> None:
+    """Remove the pid file of a dead server. A server that somebody started by hand on this folder is no dead one."""
+    pid_file = place.data / "postmaster.pid"
+    try:
+        pid = int(pid_file.read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        pid = -1
+    if pid > 0 and _works_in(pid, place.data):
+        cause = f"Another Postgres server (process {pid}) runs on {place.data}."
+        raise StoreUnavailable(cause, "Stop it, or give its address as storage.database_url.")
+    pid_file.unlink(missing_ok=True)
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Whether the process lives and has `folder` as its working directory, as a server has its data directory."""
+    if sys.platform == "linux":
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == folder
+        except OSError:
+            return False
+    shown = subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
+    return str(folder) in shown.stdout
+
+
+def _launch(place: Place, lock_fd: int) -> None:
+    socket_dir = _make_socket_dir(place)
+    version = int(float((place.data / "PG_VERSION").read_text()))
+    settings = SETTINGS | (SETTINGS_SINCE_18 if version >= 18 else {}) | {"unix_socket_directories": str(socket_dir)}
+    if place.log.exists() and place.log.stat().st_size > LOG_KEPT_BYTES:
+        os.truncate(place.log, 0)
+    account = place.account
+    own_dir = "" if socket_dir.is_relative_to(place.home) else str(socket_dir)
+    order = [lock_fd, place.home / "clients.lock", place.log, own_dir]
+    order += [account.uid if account else -1, account.gid if account else -1]
+    server = [place.bin / "postgres", "-D", place.data]
+    server += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    guard = [sys.executable, "-I", "-S", Path(__file__).with_name("guard.py"), *order, *server]
+    subprocess.run(
+        [str(part) for part in guard],
+        check=True,
+        pass_fds=[lock_fd],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={"LC_ALL": "C"},
+    )
+
+
+def _make_socket_dir(place: Place) -> Path:
+    folder = place.socket_dir
+    owner = place.account.uid if place.account else os.geteuid()
+    try:
+        folder.mkdir(mode=0o700)
+        if place.account:
+            os.chown(folder, place.account.uid, place.account.gid)
+    except FileExistsError:
+        status = folder.lstat()
+        if folder.is_symlink() or status.st_uid != owner:
+            cause = f"{folder} belongs to somebody else; the database's socket cannot be made there."
+            raise StoreUnavailable(cause, "Remove it, or move the project to a folder with a shorter path.") from None
+    return folder
+
+
+def _await_ready(place: Place) -> Path:
+    """The socket's folder, once `postmaster.pid` says that the server takes connections."""
+    deadline = time.monotonic() + START_PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            lines = (place.data / "postmaster.pid").read_text().split("\n")
+        except FileNotFoundError:
+            lines = []
+        if len(lines) > 7 and lines[7].strip() == "ready":
+            return Path(lines[4])
+        if _free(place.home / "server.lock"):
+            raise StoreUnavailable(f"Postgres did not start: {_why(place)}", f"See {place.log}.")
+        time.sleep(0.004)
+    raise StoreUnavailable(f"Postgres was not ready after {START_PATIENCE_S:.0f} s: {_why(place)}", f"See {place.log}.")
+
+
+def _why(place: Place) -> str:
+    try:
+        return _last_line(place.log.read_text("utf-8", "replace"))
+    except OSError:
+        return "it left no log."
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL" in line or "error:" in line.lower()]
+    return (telling or lines or ["no message."])[-1]
+
+
+def _wait_for_end(place: Place) -> None:
+    """Return once the server has stopped, or at once where other clients keep it."""
+    for pause_s in (0.004, 0.02, 0.05):
+        time.sleep(pause_s)
+        if _free(place.home / "server.lock"):
+            return
+        if not _free(place.home / "clients.lock"):  # The guard has it: the server is stopping.
+            break
+    else:
+        return
+    deadline = time.monotonic() + 5.0
+    while time.monotonic() < deadline and not _free(place.home / "server.lock"):
+        time.sleep(0.005)

@@ -1,0 +1,138 @@
+"""The store for `storage: null`: everything in memory, gone with the process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from atlas.schema import Audience, Background, Event, Outcome, Playbook, Session, Status, rebuild
+from atlas.schema.errors import StaleVersion, StoreError
+from atlas.schema.events import Finished, Rewarded
+from atlas.store.base import Flushed, SessionRow
+
+
+class MemoryStore:
+    """The `Store` in memory, with the same rules as the one on Postgres."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, dict[int, Event]] = {}
+        self._outcomes: dict[tuple[str, str], dict[str, Outcome]] = {}
+        self._playbooks: dict[tuple[str, str, Audience], list[Playbook]] = {}
+        self._accepted = 0
+        self._refused = 0
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """See `Store.append`."""
+        for event in events:
+            self._accepted += 1
+            kept = self._events.setdefault(event.session_id, {}).setdefault(event.seq, event)
+            self._refused += kept != event
+            if isinstance(event.body, Finished | Rewarded):
+                self._note(rebuild(self._events[event.session_id].values()))
+
+    async def flush(self, *, timeout_s: float = 30.0) -> Flushed:
+        """See `Store.flush`."""
+        return Flushed(accepted=self._accepted, stored=self._accepted - self._refused, refused=self._refused, waiting=0)
+
+    async def commit(self, session: Session, playbooks: Sequence[Playbook] = ()) -> None:
+        """See `Store.commit`."""
+        await self.publish(playbooks)
+        self._note(session)
+
+    async def publish(self, playbooks: Sequence[Playbook]) -> None:
+        """See `Store.publish`."""
+        for book in playbooks:
+            newest = len(self._playbooks.get((book.tenant, book.key, book.audience), ()))
+            if book.version != newest + 1:
+                where = f"{book.tenant}/{book.key}/{book.audience}"
+                raise StaleVersion(f"Somebody else wrote a newer playbook first ({where}).")
+        for book in playbooks:
+            self._playbooks.setdefault((book.tenant, book.key, book.audience), []).append(book)
+
+    async def background(self, tenant: str, key: str, *, limit: int) -> Background:
+        """See `Store.background`."""
+        outcomes = sorted(self._outcomes.get((tenant, key), {}).values(), key=_ended, reverse=True)
+        return Background(
+            student=await self.playbook(tenant, key, "student"),
+            teacher=await self.playbook(tenant, key, "teacher"),
+            outcomes=tuple(outcomes[:limit]),
+        )
+
+    async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
+        """See `Store.playbook`."""
+        versions = self._playbooks.get((tenant, key, audience), [])
+        wanted = len(versions) if version is None else version
+        if 0 < wanted <= len(versions):
+            return versions[wanted - 1]
+        return Playbook(tenant=tenant, key=key, audience=audience)
+
+    async def session(self, session_id: str) -> Session | None:
+        """See `Store.session`. Raises StoreError where several ids begin so."""
+        found = [known for known in self._events if session_id and known.startswith(session_id)]
+        if len(found) > 1:
+            raise StoreError(f"Several sessions begin with {session_id}.", "Give more of the id.")
+        return rebuild(self._events[found[0]].values()) if found else None
+
+    async def events(self, session_id: str) -> list[Event]:
+        """See `Store.events`."""
+        return [event for _, event in sorted(self._events.get(session_id, {}).items())]
+
+    async def sessions(
+        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[SessionRow]:
+        """See `Store.sessions`."""
+        every = sorted((rebuild(events.values()) for events in self._events.values()), key=_started, reverse=True)
+        shown = 0
+        for session in every:
+            if limit is not None and shown >= limit:
+                return
+            if status in (None, session.status) and learning_key in (None, session.task.learning_key):
+                shown += 1
+                yield _row(session)
+
+    async def interrupted(self) -> list[SessionRow]:
+        """Sessions that ended as interrupted; nothing else outlives its process here."""
+        return [row async for row in self.sessions(status="interrupted")]
+
+    async def claim(self, session_id: str) -> bool:
+        """Whether the session is interrupted; there is no other process to take it."""
+        session = await self.session(session_id)
+        return session is not None and session.status == "interrupted"
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+
+    def _note(self, session: Session) -> None:
+        """Remember how a session ended, for the router."""
+        if session.route is None or session.finished_at is None or session.status not in ("succeeded", "failed"):
+            return
+        self._outcomes.setdefault((session.task.tenant, session.task.learning_key), {})[session.id] = Outcome(
+            lane=session.route.lane,
+            reward=session.reward.value if session.reward else None,
+            first_try=session.first_try,
+            playbook_version=session.student_memory.version,
+            at=session.finished_at,
+        )
+
+
+def _ended(outcome: Outcome) -> datetime:
+    return outcome.at
+
+
+def _started(session: Session) -> tuple[datetime, str]:
+    return session.created_at, session.id
+
+
+def _row(session: Session) -> SessionRow:
+    used = session.total_usage
+    return SessionRow(
+        id=session.id,
+        prompt=session.task.prompt,
+        learning_key=session.task.learning_key,
+        status=session.status,
+        lane=session.route.lane if session.route else None,
+        reward=session.reward.value if session.reward else None,
+        tokens=used.tokens,
+        cost_usd=used.cost_usd,
+        created_at=session.created_at,
+    )

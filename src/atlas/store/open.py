@@ -1,0 +1,75 @@
+"""The store that a configuration asks for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.schema.errors import StoreError
+from atlas.store.base import Store
+from atlas.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from atlas.store.embedded import Embedded
+    from atlas.store.postgres import PgStore
+
+
+async def open_store(
+    database_url: str | None,
+    *,
+    folder: Path,
+    embedded: bool,
+    max_connections: int = 5,
+    min_connections: int = 1,
+    statement_timeout_s: float = 30.0,
+) -> Store:
+    """The database at the URL; else, when `embedded`, the project's own in `folder`; else memory.
+
+    `folder` is the project's state folder, `.atlas`; the spool lies there too.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached or started.
+        StoreError: its schema is not ours, or the spool's folder cannot be written.
+    """
+    if database_url is None and not embedded:
+        return MemoryStore()
+    sizes = (min_connections, max_connections)
+    return await open_postgres(database_url, folder=folder, sizes=sizes, statement_timeout_s=statement_timeout_s)
+
+
+async def open_postgres(
+    database_url: str | None, *, folder: Path, sizes: tuple[int, int] = (1, 5), statement_timeout_s: float = 30.0
+) -> PgStore:
+    """As `open_store`, but never memory: the server's schema brought up to date and old spools drained.
+
+    Raises:
+        StoreError: as `open_store`.
+    """
+    from atlas.store.database import Database
+    from atlas.store.embedded import start_embedded
+    from atlas.store.postgres import PgStore
+    from atlas.store.writer import Writer, drain_orphans
+
+    own: Embedded | None = None if database_url else await start_embedded(folder)
+    url = database_url or (own.dsn if own else "")
+    database: Database | None = None
+    try:
+        await Database.prepare(url)
+        database = await Database.connect(url, embedded=own, sizes=sizes, statement_timeout_s=statement_timeout_s)
+        spool = folder / "spool" / (_mark(database.address) if database_url else "embedded")
+        writer = Writer(database, spool)
+        await drain_orphans(database, spool)
+        await writer.renew()
+    except StoreError:
+        if database is not None:
+            await database.close()
+        elif own is not None:
+            await own.close()
+        raise
+    writer.start()
+    return PgStore(database, writer)
+
+
+def _mark(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:12]

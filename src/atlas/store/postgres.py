@@ -1,0 +1,207 @@
+"""The store on Postgres, embedded or given."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+
+from atlas.schema import (
+    Audience,
+    Background,
+    Body,
+    Event,
+    Outcome,
+    Playbook,
+    Session,
+    Status,
+    rebuild,
+)
+from atlas.schema.errors import StoreError
+from atlas.store.base import Flushed, SessionRow
+from atlas.store.database import Database
+from atlas.store.pooling import Bodies, Pool, escape, unescape
+from atlas.store.spool import Row
+from atlas.store.writer import Writer
+
+POOLS = 4096
+"""Sessions whose texts are remembered at a time; forgetting one costs disk, nothing else."""
+PAGE = 200
+"""Session lines fetched in one round trip."""
+MAX_SEQ = 2**31 - 1
+_BODY: TypeAdapter[Body] = TypeAdapter(Body)
+_PLAYBOOK = TypeAdapter(Playbook)
+
+
+class PgStore:
+    """The `Store` on Postgres: appends through the spool, reads and commits through the pool."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+        self._pools: OrderedDict[str, tuple[uuid.UUID, Pool]] = OrderedDict()
+        self._closed: Flushed | None = None
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """See `Store.append`."""
+        await self._writer.append([self._row(event) for event in events])
+
+    async def flush(self, *, timeout_s: float = 30.0) -> Flushed:
+        """See `Store.flush`."""
+        return self._closed or await self._writer.flush(timeout_s)
+
+    async def commit(self, session: Session, playbooks: Sequence[Playbook] = ()) -> None:
+        """See `Store.commit`."""
+        used = session.total_usage
+        told = Pool().alone(session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()}))
+        books = [Pool().alone(playbook) for playbook in playbooks]
+        await self._database.rows(
+            "commit", _uuid(session.id), told, used.tokens, used.cost_usd, session.first_try, books
+        )
+        self._pools.pop(session.id, None)
+
+    async def publish(self, playbooks: Sequence[Playbook]) -> None:
+        """See `Store.publish`."""
+        await self._database.rows("publish", [Pool().alone(playbook) for playbook in playbooks])
+
+    async def background(self, tenant: str, key: str, *, limit: int) -> Background:
+        """See `Store.background`."""
+        row = (await self._database.rows("background", escape(tenant), escape(key), limit))[0]
+        outcomes = json.loads(row["outcomes"] or "[]")
+        return Background(
+            student=_playbook(tenant, key, "student", row["student"]),
+            teacher=_playbook(tenant, key, "teacher", row["teacher"]),
+            outcomes=tuple(Outcome.model_validate(outcome) for outcome in outcomes),
+        )
+
+    async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
+        """See `Store.playbook`."""
+        found = await self._database.value("playbook", escape(tenant), escape(key), audience, version)
+        return _playbook(tenant, key, audience, found)
+
+    async def session(self, session_id: str) -> Session | None:
+        """See `Store.session`. Raises StoreError where several ids begin so."""
+        named = await self._named(session_id)
+        if named is None:
+            return None
+        uid, status = named
+        events = await self.events(str(uid))
+        if not events:
+            return None
+        session = rebuild(events)
+        if status == "interrupted" and session.status == "running":
+            return session.model_copy(update={"status": "interrupted"})
+        return session
+
+    async def events(self, session_id: str) -> list[Event]:
+        """See `Store.events`."""
+        uid = _uuid(session_id)
+        waiting = self._writer.waiting(uid)
+        found = {row["seq"]: (row["at"], row["payload"]) for row in await self._database.rows("events", uid)}
+        found |= {row.seq: (row.at, row.payload.decode()) for row in waiting if row.seq not in found}
+        bodies = Bodies({seq: payload for seq, (_, payload) in found.items()})
+        return [
+            Event(session_id=str(uid), seq=seq, at=at, body=_BODY.validate_python(bodies.body(seq)))
+            for seq, (at, _) in sorted(found.items())
+        ]
+
+    async def sessions(
+        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[SessionRow]:
+        """See `Store.sessions`."""
+        key = None if learning_key is None else escape(learning_key)
+        after: tuple[datetime | None, uuid.UUID | None] = (None, None)
+        left = limit
+        while left is None or left > 0:
+            page = PAGE if left is None else min(PAGE, left)
+            rows = await self._database.rows("sessions", status, key, *after, page)
+            for row in rows:
+                yield _session_row(row)
+            if len(rows) < page:
+                return
+            after = (rows[-1]["created_at"], rows[-1]["uid"])
+            left = None if left is None else left - page
+
+    async def interrupted(self) -> list[SessionRow]:
+        """Sessions whose process died before they reached a final state, newest first.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        await self._database.rows("sweep")
+        return [row async for row in self.sessions(status="interrupted")]
+
+    async def claim(self, session_id: str) -> bool:
+        """Take an interrupted session over, so that this process alone continues it; False when another was first.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        return await self._database.value("claim", _uuid(session_id), self._writer.owner) is not None
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._closed is None:
+            self._closed = await self._writer.close(timeout_s=10.0)
+            await self._database.close()
+
+    def _row(self, event: Event) -> Row:
+        known = self._pools.get(event.session_id)
+        if known is None:
+            known = (_uuid(event.session_id), Pool())
+            self._pools[event.session_id] = known
+            if len(self._pools) > POOLS:
+                self._pools.popitem(last=False)
+        if not 0 < event.seq <= MAX_SEQ:
+            raise StoreError(f"Event number {event.seq} is not between 1 and {MAX_SEQ}.")
+        uid, pool = known
+        at = event.at if event.at.tzinfo else event.at.replace(tzinfo=UTC)
+        return Row(uid, event.seq, at, pool.encode(event.seq, event.body))
+
+    async def _named(self, prefix: str) -> tuple[uuid.UUID, Status] | None:
+        """The one session whose id begins so."""
+        digits = prefix.replace("-", "").lower()
+        if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
+            return None
+        low, high = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+        rows = await self._database.rows("named", low, high)
+        found: dict[uuid.UUID, Status] = {
+            uid: "running" for uid in self._writer.waiting_sessions() if low <= uid <= high
+        }
+        found |= {uuid.UUID(str(row["uid"])): row["status"] for row in rows}
+        if len(found) > 1:
+            raise StoreError(f"Several sessions begin with {prefix}.", "Give more of the id.")
+        return next(iter(found.items()), None)
+
+
+def _uuid(session_id: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(session_id)
+    except ValueError:
+        raise StoreError(f"{session_id[:64]!r} is no session id.", "Session ids are UUIDs.") from None
+
+
+def _playbook(tenant: str, key: str, audience: Audience, stored: str | None) -> Playbook:
+    if stored is None:
+        return Playbook(tenant=tenant, key=key, audience=audience)
+    book = cast("dict[str, Any]", Bodies({1: stored}).body(1))
+    return _PLAYBOOK.validate_python({**book, "tenant": tenant, "key": key, "audience": audience})
+
+
+def _session_row(row: Any) -> SessionRow:
+    return SessionRow(
+        id=str(row["uid"]),
+        prompt=unescape(row["task"]),
+        learning_key=unescape(row["learning_key"]),
+        status=row["status"],
+        lane=row["lane"],
+        reward=row["reward_value"],
+        tokens=row["tokens"],
+        cost_usd=row["cost_usd"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,240 @@
+"""The local spool: append-only files that hold accepted events until the database has them.
+
+A record is written with one system call before `append` returns, so that a kill -9 of this process loses nothing. Each
+file is locked by its process for as long as it lives; a file whose lock is free belongs to a dead process, and whoever
+opens the store next drains it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from atlas.schema.errors import StoreError
+
+ROTATE_BYTES = 64_000_000
+"""A longer file is closed for writing and removed once the database has all of it."""
+_HEAD = struct.Struct("<II16sIq")
+"""Length of the payload, CRC-32 of all that follows it, session, seq, microseconds since 1970."""
+_CHECKED_FROM = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+SUFFIX = ".spool"
+
+
+class Row(NamedTuple):
+    """An event as it goes to the database."""
+
+    session: uuid.UUID
+    """Its session."""
+    seq: int
+    """Its number in the session."""
+    at: datetime
+    """When it happened (UTC)."""
+    payload: bytes
+    """Its body as JSON, texts pooled and escaped."""
+
+
+class Segment:
+    """One file of the spool."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.size = 0
+        self.waiting = 0
+
+    def close(self, *, remove: bool) -> None:
+        """Give the file and its lock back."""
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+
+class Slot(NamedTuple):
+    """Where a row lies in the spool."""
+
+    segment: Segment
+    offset: int
+    length: int
+
+    def read(self) -> Row:
+        """The row, read back from the file."""
+        return next(iter(_rows(os.pread(self.segment.fd, self.length, self.offset))))
+
+
+class Spool:
+    """The files of this process."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        """Make the first file.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self._folder = folder
+        self._owner = owner
+        self._count = 0
+        self._old: list[Segment] = []
+        self._current = self._new_segment()
+
+    def append(self, rows: Sequence[Row]) -> list[Slot]:
+        """Write rows; on return a kill -9 of this process loses none of them.
+
+        Raises:
+            StoreError: the disk did not take them; none of them was accepted.
+        """
+        if self._current.size > ROTATE_BYTES:
+            self._old.append(self._current)
+            self._current = self._new_segment()
+        segment = self._current
+        records = [_record(row) for row in rows]
+        blob = records[0] if len(records) == 1 else b"".join(records)
+        try:
+            _write_all(segment.fd, blob)
+        except OSError as error:
+            os.ftruncate(segment.fd, segment.size)
+            raise StoreError(
+                f"The spool {segment.path} cannot be written: {error.strerror}.", "Free disk space."
+            ) from error
+        slots: list[Slot] = []
+        offset = segment.size
+        for record in records:
+            slots.append(Slot(segment, offset, len(record)))
+            offset += len(record)
+        segment.size = offset
+        segment.waiting += len(rows)
+        return slots
+
+    def done(self, slots: Sequence[Slot]) -> None:
+        """These rows no longer wait: the database has them, or the refused file. What nobody waits for is erased."""
+        for slot in slots:
+            slot.segment.waiting -= 1
+        if self._current.waiting == 0 and self._current.size:
+            os.ftruncate(self._current.fd, 0)
+            self._current.size = 0
+        for segment in [old for old in self._old if old.waiting == 0]:
+            segment.close(remove=True)
+            self._old.remove(segment)
+
+    def close(self) -> None:
+        """Remove what is empty; what still waits stays for whoever opens the store next."""
+        for segment in (*self._old, self._current):
+            segment.close(remove=segment.waiting == 0)
+        self._old = []
+
+    def refuse(self, row: Row, reason: str) -> None:
+        """Keep a row that the database rejects for good, as a line of `refused.jsonl`."""
+        refuse(self._folder, row, reason)
+
+    def _new_segment(self) -> Segment:
+        """A new file, locked before it gets the name that others look for."""
+        path = self._folder / f"{self._owner}-{self._count}{SUFFIX}"
+        self._count += 1
+        draft = path.with_suffix(".new")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.rename(path)
+        except OSError as error:
+            raise StoreError(
+                f"The spool {path} cannot be made: {error.strerror}.", "Give a writable folder."
+            ) from error
+        return Segment(path, fd)
+
+
+def refuse(folder: Path, row: Row, reason: str) -> None:
+    """Append a rejected row to the folder's `refused.jsonl`."""
+    line = {"session": str(row.session), "seq": row.seq, "at": row.at.isoformat(), "reason": reason}
+    line["payload"] = row.payload.decode()
+    fd = os.open(folder / "refused.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        _write_all(fd, json.dumps(line).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+class Orphan(NamedTuple):
+    """A spool file whose process is dead, locked by this process."""
+
+    path: Path
+    owner: str
+    fd: int
+
+    def rows(self) -> Iterator[Row]:
+        """Its rows, up to the first that was not written whole; that one was never accepted."""
+        size = os.fstat(self.fd).st_size
+        offset = 0
+        while offset < size:
+            window = os.pread(self.fd, 16_000_000, offset)
+            used = 0
+            for row in _rows(window):
+                used += _HEAD.size + len(row.payload)
+                yield row
+            if used == 0:
+                longer = _HEAD.size + _HEAD.unpack_from(window)[0] if len(window) >= _HEAD.size else 0
+                window = os.pread(self.fd, longer, offset) if longer <= size - offset else b""
+                whole = list(_rows(window))
+                if not whole:
+                    return
+                yield whole[0]
+                used = longer
+            offset += used
+
+    def close(self, *, remove: bool) -> None:
+        """Give it back."""
+        if remove:
+            self.path.unlink(missing_ok=True)
+        os.close(self.fd)
+
+
+def orphans(folder: Path) -> Iterator[Orphan]:
+    """Take over the spool files of dead processes, one by one."""
+    for path in sorted(folder.glob("*" + SUFFIX)):
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            continue
+        if not path.exists():  # Drained and removed between the open and the lock.
+            os.close(fd)
+            continue
+        yield Orphan(path, path.name.rsplit("-", 1)[0], fd)
+
+
+def _record(row: Row) -> bytes:
+    micros = (row.at - _EPOCH) // _MICROSECOND
+    head = _HEAD.pack(len(row.payload), 0, row.session.bytes, row.seq, micros)
+    check = zlib.crc32(row.payload, zlib.crc32(head[_CHECKED_FROM:]))
+    return head[:4] + check.to_bytes(4, "little") + head[_CHECKED_FROM:] + row.payload
+
+
+def _rows(blob: bytes) -> Iterator[Row]:
+    """The whole records at the start of a blob."""
+    at = 0
+    while at + _HEAD.size <= len(blob):
+        length, check, session, seq, micros = _HEAD.unpack_from(blob, at)
+        end = at + _HEAD.size + length
+        if end > len(blob) or zlib.crc32(blob[at + _CHECKED_FROM : end]) != check:
+            return
+        yield Row(uuid.UUID(bytes=session), seq, _EPOCH + micros * _MICROSECOND, blob[at + _HEAD.size : end])
+        at = end
+
+
+def _write_all(fd: int, blob: bytes) -> None:
+    view = memoryview(blob)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,57 @@
+-- name: append
+SELECT atlas_append($1::uuid[], $2::integer[], $3::timestamptz[], $4::jsonb[], $5::uuid, $6::boolean);
+
+-- name: commit
+SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[]);
+
+-- name: publish
+SELECT atlas_publish($1::jsonb[], NULL);
+
+-- name: background
+SELECT
+    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at)
+     FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'student'
+     ORDER BY p.version DESC LIMIT 1) AS student,
+    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at)
+     FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'teacher'
+     ORDER BY p.version DESC LIMIT 1) AS teacher,
+    (SELECT jsonb_agg(jsonb_build_object('lane', o.lane, 'reward', o.reward_value, 'first_try', o.first_try,
+                                         'playbook_version', o.playbook_version, 'at', o.completed_at)
+                      ORDER BY o.completed_at DESC)
+     FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.completed_at FROM sessions s
+           WHERE s.tenant = $1 AND s.learning_key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
+             AND s.completed_at IS NOT NULL
+           ORDER BY s.completed_at DESC LIMIT $3) AS o) AS outcomes;
+
+-- name: playbook
+SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) AS book
+FROM playbooks p
+WHERE p.tenant = $1 AND p.key = $2 AND p.audience = $3 AND ($4::integer IS NULL OR p.version = $4)
+ORDER BY p.version DESC LIMIT 1;
+
+-- name: events
+SELECT seq, at, payload FROM events WHERE session = $1 ORDER BY seq;
+
+-- name: named
+SELECT uid, status FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2;
+
+-- name: sessions
+SELECT uid, task, learning_key, status, lane, reward_value, tokens, cost_usd, created_at
+FROM sessions
+WHERE ($1::text IS NULL OR status = $1)
+  AND ($2::text IS NULL OR metadata ->> 'learning_key' = $2)
+  AND ($3::timestamptz IS NULL OR (created_at, uid) < ($3, $4::uuid))
+ORDER BY created_at DESC, uid DESC LIMIT $5;
+
+-- name: claim
+UPDATE sessions SET status = 'running', completed_at = NULL, lease_owner = $2, lease_epoch = lease_epoch + 1
+WHERE uid = $1 AND status = 'interrupted' RETURNING lease_epoch;
+
+-- name: renew
+SELECT atlas_renew($1::uuid, $2::text, $3::integer, make_interval(secs => $4::double precision));
+
+-- name: release
+DELETE FROM leases WHERE owner = $1;
+
+-- name: sweep
+SELECT atlas_sweep();
