@@ -116,10 +116,10 @@ def _limits(config: AtlasConfig) -> Limits:
 async def _store(config: AtlasConfig, folder: Path) -> Store:
     storage = config.storage
     if storage is None:
-        return await open_store(None, folder=folder, embedded=False)
+        return await open_store(None, folder=folder / STATE_FOLDER, embedded=False)
     return await open_store(
         storage.database_url,
-        folder=folder,
+        folder=folder / STATE_FOLDER,
         embedded=storage.embedded,
         min_connections=storage.min_connections,
         max_connections=storage.max_connections,
