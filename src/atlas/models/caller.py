@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from pydantic_core import PydanticSerializationError
@@ -13,7 +13,7 @@ from atlas.models.base import Model, OnText
 from atlas.models.text import scrub, scrubbed_message
 from atlas.schema import Completion, Event, Noun, Purpose, Request, ToolCall, ToolSpec, ToolUse, Trace, content_hash
 from atlas.schema.errors import BudgetError, ModelBadReply, ModelError, ModelTimeout, ToolError
-from atlas.schema.events import Actor, Failure, ModelCalled, ModelFailed, ToolCalled
+from atlas.schema.events import Actor, Failure, ModelCalled, ModelFailed, ToolCalled, ToolStarted
 
 RunTool = Callable[[ToolCall], Awaitable[str]]
 
@@ -37,11 +37,19 @@ class Journal:
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self._calls: dict[str, deque[Completion]] = defaultdict(deque)
         self._tools: dict[str, deque[ToolUse]] = defaultdict(deque)
+        self._unfinished: Counter[str] = Counter()
         for event in events:
-            if isinstance(event.body, ModelCalled):
-                self._calls[event.body.request_hash].append(event.body.completion)
-            elif isinstance(event.body, ToolCalled):
-                self._tools[_tool_key(event.body.step, event.body.attempt, event.body.use.call)].append(event.body.use)
+            match event.body:
+                case ModelCalled(request_hash=key, completion=completion):
+                    self._calls[key].append(completion)
+                case ToolStarted(step=step, attempt=attempt, call=call):
+                    self._unfinished[_tool_key(step, attempt, call)] += 1
+                case ToolCalled(step=step, attempt=attempt, use=use, effect=effect):
+                    key = _tool_key(step, attempt, use.call)
+                    self._tools[key].append(use)
+                    self._unfinished[key] -= effect == "external"
+                case _:
+                    pass
 
     def __len__(self) -> int:
         return sum(map(len, self._calls.values())) + sum(map(len, self._tools.values()))
@@ -55,6 +63,14 @@ class Journal:
         """The recorded result of this tool call, if one is left."""
         waiting = self._tools.get(_tool_key(place.step, place.attempt, call))
         return waiting.popleft() if waiting else None
+
+    def was_cut_off(self, place: Place, call: ToolCall) -> bool:
+        """Whether the earlier run started this call and nobody knows how it ended; told once."""
+        key = _tool_key(place.step, place.attempt, call)
+        if self._unfinished[key] <= 0:
+            return False
+        self._unfinished[key] -= 1
+        return True
 
 
 def request_hash(model: str, request: Request) -> str:
@@ -112,7 +128,7 @@ class Caller:
     ) -> None:
         """`deadline` is a time of `time.monotonic()`; `max_tokens` bounds all calls together."""
         self.trace = trace
-        self._journal = journal or Journal()
+        self._journal = Journal() if journal is None else journal  # an empty one is false, and not to be replaced
         self._deadline = deadline
         self._tokens_left = max_tokens
         self._call_timeout_s = call_timeout_s
@@ -195,25 +211,39 @@ class Caller:
     async def tool(
         self, run: RunTool, call: ToolCall, spec: ToolSpec | None, place: Place, *, timeout_s: float | None = None
     ) -> ToolUse:
-        """Run one tool call and record it. A failing tool is an answer to the model, not the session's end."""
+        """Run one tool call and record it. A failing tool is an answer to the model, not the session's end.
+
+        A tool with an effect in the world is recorded before it runs as well. If an earlier run of the session was cut
+        off in between, the tool is not run again: the model is told that its effect is unknown.
+
+        Raises:
+            ModelTimeout: the session's time is spent.
+        """
         finished = self._journal.tool_use(place, call)
         if finished is not None:
             return finished
         started = time.perf_counter()
-        try:
-            async with asyncio.timeout(self.remaining_s(timeout_s)):
-                use = ToolUse(call=call, output=scrub(await run(call)))
-        except TimeoutError:
-            use = ToolUse(call=call, error=f"{call.name} did not finish in time")
-        except ToolError as error:
-            use = ToolUse(call=call, error=scrub(error.message))
+        effect = spec.effect if spec else "none"
+        if effect == "external" and self._journal.was_cut_off(place, call):
+            use = ToolUse(call=call, error=f"{call.name} was interrupted; whether it took effect is unknown")
+        else:
+            timeout_s = self.remaining_s(timeout_s)
+            if effect == "external":
+                await self.trace.record(ToolStarted(step=place.step, attempt=place.attempt, call=call))
+            use = await _run(run, call, timeout_s)
         await self.trace.record(
             ToolCalled(
-                step=place.step,
-                attempt=place.attempt,
-                use=use,
-                effect=spec.effect if spec else "none",
-                latency_s=time.perf_counter() - started,
+                step=place.step, attempt=place.attempt, use=use, effect=effect, latency_s=time.perf_counter() - started
             )
         )
         return use
+
+
+async def _run(run: RunTool, call: ToolCall, timeout_s: float) -> ToolUse:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return ToolUse(call=call, output=scrub(await run(call)))
+    except TimeoutError:
+        return ToolUse(call=call, error=f"{call.name} did not finish in time")
+    except ToolError as error:
+        return ToolUse(call=call, error=scrub(error.message))

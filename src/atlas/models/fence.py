@@ -16,7 +16,10 @@ class Fence:
 
     def wrap(self, label: str, text: str) -> str:
         """The text between an opening and a closing mark; a copy of the mark inside is broken up."""
-        inner = text.replace(self._mark, self._mark[:3] + "·" + self._mark[3:])
+        broken = self._mark[:3] + "·" + self._mark[3:]
+        inner = text
+        while self._mark in inner:  # more than once where the mark overlaps itself, as in aaaaaaaaa
+            inner = inner.replace(self._mark, broken)
         return f"<{label} {self._mark}>\n{inner}\n</{label} {self._mark}>"
 
 

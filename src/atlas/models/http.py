@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_REPLY_BYTES = 16 * 2**20
 """No honest reply is larger; reading stops here, after decompression."""
 
+_HEAD_BYTES = 65_536
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|::1|0\.0\.0\.0|.*\.localhost")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.I)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -64,28 +65,28 @@ class HttpPool:
             await session.close()
 
 
-async def bounded(response: aiohttp.ClientResponse, limit: int = MAX_REPLY_BYTES) -> AsyncIterator[bytes]:
+async def bounded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body in pieces as they arrive.
 
     Raises:
-        ModelBadReply: the body is longer than `limit` bytes.
+        ModelBadReply: the body is longer than `MAX_REPLY_BYTES`.
     """
     size = 0
     async for piece in response.content.iter_any():
         size += len(piece)
-        if size > limit:
-            raise ModelBadReply(f"{response.host} sent more than {limit // 2**20} MiB.")
+        if size > MAX_REPLY_BYTES:
+            raise ModelBadReply(f"{response.host} sent more than {MAX_REPLY_BYTES // 2**20} MiB.")
         yield piece
 
 
-async def read_head(response: aiohttp.ClientResponse, limit: int = 65536) -> bytes:
+async def read_head(response: aiohttp.ClientResponse) -> bytes:
     """The body's first bytes: enough of an error page to say what is wrong."""
     head = bytearray()
     async for piece in response.content.iter_any():
         head += piece
-        if len(head) >= limit:
+        if len(head) >= _HEAD_BYTES:
             break
-    return bytes(head[:limit])
+    return bytes(head[:_HEAD_BYTES])
 
 
 def check_url(url: str, key: str) -> str:

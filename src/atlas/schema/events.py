@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from atlas.schema.base import Noun
-from atlas.schema.chat import Completion, Effect, Request
+from atlas.schema.chat import Completion, Effect, Request, ToolCall
 from atlas.schema.errors import AtlasError
 from atlas.schema.judgement import Reward, Verdict
 from atlas.schema.memory import Recalled
@@ -119,6 +119,16 @@ class ModelFailed(Noun):
     model: str
     failure: Failure
     latency_s: float
+
+
+class ToolStarted(Noun):
+    """A tool that does something in the world is about to run; without this, a crash could make it run twice."""
+
+    type: Literal["tool_started"] = "tool_started"
+    step: int = 0
+    attempt: int = 1
+    call: ToolCall
+    """The call as the model wrote it."""
 
 
 class ToolCalled(Noun):
@@ -233,6 +243,7 @@ Body = Annotated[
     | Routed
     | ModelCalled
     | ModelFailed
+    | ToolStarted
     | ToolCalled
     | Planned
     | Attempted
