@@ -1,9 +1,9 @@
 """Train the pocket student and teacher, and write them as package data. Needs torch and tokenizers.
 
-    python scripts/train_pocket.py tokenizer
-    python scripts/train_pocket.py student
-    python scripts/train_pocket.py teacher
-    python scripts/train_pocket.py measure
+python scripts/train_pocket.py tokenizer
+python scripts/train_pocket.py student
+python scripts/train_pocket.py teacher
+python scripts/train_pocket.py measure
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def model_config(vocabulary: int) -> dict[str, object]:
         "model_type": "llama",
         "vocab_size": vocabulary,
         "hidden_size": 128,
-        "intermediate_size": 320,
+        "intermediate_size": 256,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
@@ -100,13 +100,19 @@ def train_one(name: str, folder: Path, steps: int, seed: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("tokenizer", *NAMES))
+    parser.add_argument("what", choices=("tokenizer", *NAMES, "measure"))
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tasks", type=int, default=400, help="how many to measure on")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of both models while measuring")
     given = parser.parse_args()
     if given.what == "tokenizer":
         make_tokenizer(given.folder)
+    elif given.what == "measure":
+        from pocket import measure
+
+        measure.main(given.folder, given.seed, given.tasks, given.temperature)
     else:
         train_one(given.what, given.folder, given.steps, given.seed)
 

@@ -1,4 +1,7 @@
-"""A Llama-type decoder in plain torch, for training the pocket models. Axes: B batch, T time, D width, H heads, V vocabulary."""
+"""A Llama-type decoder in plain torch, for training the pocket models.
+
+Axes in names: B batch, T time, D width, H heads, K width of a head, P tokens of a shared prefix, V vocabulary.
+"""
 
 from __future__ import annotations
 

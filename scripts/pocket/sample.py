@@ -9,8 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlas.evaluate.desk.rules import BY_NAME, DESK_TOOLS, TOOLS, DeskName, Rule, all_rules, legacy, nouns, today
-from atlas.evaluate.desk.rules import CLIENTS
+from atlas.evaluate.desk.rules import (
+    BY_NAME,
+    CLIENTS,
+    DESK_TOOLS,
+    TOOLS,
+    DeskName,
+    Rule,
+    all_rules,
+    legacy,
+    nouns,
+    today,
+)
 from atlas.evaluate.desk.tasks import DeskTask, Wish, named_object
 from atlas.evaluate.desk.wording import rule_words
 from atlas.evaluate.desk.world import Job, Ticket, call_tool, ticket_of
@@ -103,7 +113,9 @@ def tool_use(rule: Rule, objects: tuple[str, str]) -> ToolUse:
     first, second = objects[rule.first], objects[1 - rule.first]
     names = BY_NAME[rule.tool].arguments
     arguments = json.dumps({names[0]: first, names[1]: second})
-    return ToolUse(call=ToolCall(id="", name=rule.tool, arguments=arguments), output=call_tool(rule.tool, first, second))
+    return ToolUse(
+        call=ToolCall(id="", name=rule.tool, arguments=arguments), output=call_tool(rule.tool, first, second)
+    )
 
 
 def receipt_of(use: ToolUse) -> str:

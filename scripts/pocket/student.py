@@ -23,8 +23,8 @@ from pocket.sample import (
     free_rules,
     good_plan,
     objects_of,
-    receipt_of,
     recalled,
+    receipt_of,
     said,
     tool_use,
 )
@@ -75,9 +75,7 @@ class StudentCorpus:
         earlier = tool_use(self._unguided(ticket, 0), objects_of(ticket.jobs[0], ()))
         results = [(plan[0], final_words([earlier]))] if plan[at].depends_on else []
         entries, rules = self._lessons(ticket)
-        opening = prompts.student_step(
-            made.task, plan[at], results, recalled(entries), prompts.role_prompt("student")
-        )
+        opening = prompts.student_step(made.task, plan[at], results, recalled(entries), prompts.role_prompt("student"))
         job = Ticket(desk=ticket.desk, client=ticket.client, jobs=(ticket.jobs[at],))
         known = {0: rules[at]} if at in rules else {}
         return self._tries(list(opening), job, known, tools, ids=[receipt_of(earlier)])
@@ -118,7 +116,13 @@ class StudentCorpus:
         return self._tries(list(messages), ticket, rules, tools)
 
     def _tries(
-        self, messages: list[Message], ticket: Ticket, rules: dict[int, Rule], tools: list[ToolSpec], *, ids: list[str] | None = None
+        self,
+        messages: list[Message],
+        ticket: Ticket,
+        rules: dict[int, Rule],
+        tools: list[ToolSpec],
+        *,
+        ids: list[str] | None = None,
     ) -> Sample:
         """First try by lesson or habit, then up to two retries under guidance."""
         learn: list[bool] = []

@@ -12,15 +12,19 @@ from collections.abc import Callable
 from functools import cache
 
 from atlas.evaluate.desk.rules import Rule, all_rules, legacy, today
-from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes
+from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes, wishes_of
 from atlas.evaluate.desk.wording import guidance_words, rule_words
-from atlas.evaluate.desk.world import Job, Ticket, ticket_of
+from atlas.evaluate.desk.world import Ticket, ticket_of
 from atlas.models.fence import Fence
 from atlas.roles import messages as prompts
 from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task, ToolSpec, ToolUse
 from pocket.sample import Sample, final_words, good_plan, objects_of, receipt_of, session_id, tool_use
 from pocket.student import spoiled_plan
 
+HALF_KNOWN = {"acme": (2,), "globex": (3, 5)}
+"""Of a client's changed operations, by frequency within the key, those that the handbook holds beside another rule."""
+NOT_HEARD_OF = (4,)
+"""Those whose change mostly escaped the handbook."""
 NOTHING = Recalled(audience="teacher", version=0)
 
 
@@ -31,14 +35,13 @@ def belief(wish: Wish) -> tuple[tuple[Rule, float], ...]:
     if not wish.changed:
         return ((now, 1.0),)
     rng = random.Random(f"belief/{wish.key}/{wish.operation}")
-    changed = [each for each in wishes() if each.changed]
-    rank = changed.index(wish) % 10
-    if rank in (2, 5):
-        others = [rule for rule in all_rules(wish.desk) if rule not in (now, old)]
+    rank = [each for each in wishes_of(wish.key) if each.changed].index(wish)
+    others = [rule for rule in all_rules(wish.desk) if rule not in (now, old)]
+    if rank in HALF_KNOWN[wish.client]:
         return ((now, 0.35), (rng.choice(others), 0.65))
-    if rank == 8:
+    if rank in NOT_HEARD_OF:
         return ((now, 0.25), (old, 0.75))
-    return ((now, 0.94), (rng.choice([rule for rule in all_rules(wish.desk) if rule not in (now, old)]), 0.06))
+    return ((now, 0.94), (rng.choice(others), 0.06))
 
 
 class TeacherCorpus:

@@ -1,6 +1,7 @@
 """The forward pass of a Llama-type decoder in numpy, with a key-value cache. For checkpoints of a few million weights.
 
-Axes in names: T new tokens, S all tokens so far, D width, K width of a head, H heads, G heads that share keys, N key heads.
+Axes in names: T new tokens, D width, K width of a head, H heads, N key heads, G heads that share keys, R = G x T,
+F width of the feed-forward, V vocabulary.
 Source: Touvron et al. 2023 (the architecture); Su et al. 2021 (rotary positions); Ainslie et al. 2023 (shared keys).
 """
 
@@ -47,7 +48,8 @@ class Shape:
             plain = not config.get("rope_scaling") and config.get("hidden_act", "silu") == "silu"
             if config["model_type"] != "llama" or not plain or config.get("attention_bias"):
                 raise ConfigError(
-                    f"{path} is a {config['model_type']} variant that Atlas does not run.", "Serve it with vLLM instead."
+                    f"{path} is a {config['model_type']} variant that Atlas does not run.",
+                    "Serve it with vLLM instead.",
                 )
             heads, stops = int(config["num_attention_heads"]), config["eos_token_id"]
             return cls(
@@ -137,7 +139,9 @@ class Llama:
         try:
             return cls(shape, weights)
         except (KeyError, ValueError) as error:
-            raise ConfigError(f"{path} does not fit {folder / 'config.json'}: {error}.", "Copy the checkpoint again.") from error
+            raise ConfigError(
+                f"{path} does not fit {folder / 'config.json'}: {error}.", "Copy the checkpoint again."
+            ) from error
 
     def forward(self, state: State, tokens: list[int]) -> Array:
         """Read tokens after those in the state, which grows; the scores (V) of what follows the last one."""
@@ -149,7 +153,9 @@ class Llama:
         cos, sin = self._cos[past:total], self._sin[past:total]
         hidden = None if time == 1 else np.triu(np.full((time, total), -np.inf, np.float32), past + 1)
         for number, layer in enumerate(self._layers):
-            x_TD = x_TD + self._attention(layer, x_TD, state.keys[number], state.values[number], (cos, sin, past, hidden))
+            x_TD = x_TD + self._attention(
+                layer, x_TD, state.keys[number], state.values[number], (cos, sin, past, hidden)
+            )
             gate, up = np.split((x_TD @ layer.gate_up) * self._scale(x_TD), 2, axis=1)
             x_TD = x_TD + (up * gate / (1.0 + np.exp(-gate))) @ layer.down
         state.tokens.extend(tokens)
@@ -162,7 +168,9 @@ class Llama:
 
         return 1.0 / np.sqrt(np.einsum("td,td->t", x_TD, x_TD)[:, None] / self.shape.width + self.shape.eps)
 
-    def _attention(self, layer: _Layer, x_TD: Array, keys: Array, values: Array, at: tuple[Array, Array, int, Array | None]) -> Array:
+    def _attention(
+        self, layer: _Layer, x_TD: Array, keys: Array, values: Array, at: tuple[Array, Array, int, Array | None]
+    ) -> Array:
         import numpy as np
 
         shape, time = self.shape, len(x_TD)

@@ -1,7 +1,7 @@
 """A byte-level BPE tokenizer that reads the `tokenizer.json` of the Hugging Face format.
 
-It implements the kind that Atlas ships: a BPE model, one `Split` pattern, the byte-level alphabet, and added tokens that
-stand for themselves. Source: Sennrich et al. 2016 (BPE); Radford et al. 2019 (bytes as the alphabet).
+It implements the kind that Atlas ships: a BPE model, one `Split` pattern, the byte-level alphabet, and added tokens
+that stand for themselves. Source: Sennrich et al. 2016 (BPE); Radford et al. 2019 (bytes as the alphabet).
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from atlas.models.text import scrub
 from atlas.schema.errors import ConfigError
 
 GUARD = "\uffff"
@@ -60,12 +62,12 @@ class Tokenizer:
                 raise ConfigError(
                     f"{path} is a kind of tokenizer that Atlas does not run.", "Serve it with vLLM instead."
                 )
-            merges = [
-                tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in data["model"]["merges"]
+            pairs: list[list[str]] = [
+                pair.split(" ") if isinstance(pair, str) else pair for pair in data["model"]["merges"]
             ]
             return cls(
                 data["model"]["vocab"],
-                merges,
+                [(left, right) for left, right in pairs],
                 pattern=splits[0]["pattern"]["Regex"],
                 added={token["content"]: token["id"] for token in data["added_tokens"]},
             )
@@ -133,10 +135,10 @@ class Tokenizer:
 
     def _merge(self, piece: str) -> tuple[int, ...]:
         """BPE within one piece: join the pair that was learnt first, leftmost first, until none is left."""
-        raw = piece.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        raw = scrub(piece).encode()
         parts = [self._letters[byte] for byte in raw]
         while len(parts) > 1:
-            ranks = [self._ranks.get(pair, 1 << 30) for pair in zip(parts, parts[1:], strict=False)]
+            ranks = [self._ranks.get(pair, 1 << 30) for pair in pairwise(parts)]
             best = min(ranks)
             if best == 1 << 30:
                 break

@@ -6,11 +6,16 @@ import random
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from itertools import cycle, zip_longest
 
 from atlas.evaluate.desk.rules import CLIENTS, DESKS, DeskName, legacy, nouns, operations, today
 from atlas.evaluate.desk.wording import WORDINGS, Split, aside, opening
 from atlas.evaluate.desk.world import Job, Ticket
 from atlas.schema import Noun, Task
+
+_BY_KEY: dict[str, tuple[DeskName, str]] = {f"{desk}/{client}": (desk, client) for desk in DESKS for client in CLIENTS}
+ALL_KEYS = tuple(_BY_KEY)
+"""Every learning key of the desk."""
 
 
 class Wish(Noun):
@@ -48,11 +53,30 @@ class DeskTask(Noun):
         return any(wish.changed for wish in self.wishes)
 
 
+RANKS = {"acme": "UCCUCUUC", "globex": "CUUCUUCU"}
+"""Whether a client's operation, by frequency, is unchanged or changed; repeated until one kind is used up."""
+
+
 @cache
-def wishes() -> tuple[Wish, ...]:
-    """Every client, desk and operation, the most common first; the order is fixed and mixes desks and clients."""
-    every = [Wish(desk=desk, client=client, operation=op) for desk in DESKS for client in CLIENTS for op in operations(desk)]
-    return tuple(sorted(every, key=lambda wish: random.Random(f"rank264/{wish.key}/{wish.operation}").random()))
+def wishes_of(key: str) -> tuple[Wish, ...]:
+    """The operations of one key, the most common first; changed and unchanged ones are about equally common."""
+    desk, client = _BY_KEY[key]
+    every = [Wish(desk=desk, client=client, operation=operation) for operation in operations(desk)]
+    every.sort(key=lambda wish: random.Random(f"rank/{key}/{wish.operation}").random(), reverse=True)
+    waiting = {kind: [wish for wish in every if wish.changed == (kind == "C")] for kind in "UC"}
+    ordered: list[Wish] = []
+    for kind in cycle(RANKS[client]):
+        if not waiting[kind]:
+            break
+        ordered.append(waiting[kind].pop())
+    return (*ordered, *reversed(waiting["U"] + waiting["C"]))
+
+
+@cache
+def wishes(keys: tuple[str, ...] = ALL_KEYS) -> tuple[Wish, ...]:
+    """The operations of some keys, the most common of each key before the second of any."""
+    by_rank = zip_longest(*map(wishes_of, keys))
+    return tuple(wish for rank in by_rank for wish in rank if wish is not None)
 
 
 def held_out(number: str) -> bool:
@@ -75,7 +99,7 @@ class Desk:
     """Makes tasks. The same seed makes the same tasks, on every machine."""
 
     def __init__(self, *, split: Split = "held_out", exponent: float = 0.9, aside_share: float = 0.4) -> None:
-        """`exponent` says how unequal the operations' frequencies are; `aside_share` how often a distractor is added."""
+        """`exponent` says how unequal the operations' frequencies are; `aside_share` how often distractors are."""
         self._split: Split = split
         self._exponent = exponent
         self._aside_share = aside_share
@@ -85,7 +109,7 @@ class Desk:
     ) -> list[DeskTask]:
         """A stream of n tasks, of which about `ticket_share` have two operations, from all keys or from some."""
         rng = random.Random(f"stream/{seed}")
-        pool = [wish for wish in wishes() if keys is None or wish.key in keys]
+        pool = wishes(ALL_KEYS if keys is None else tuple(keys))
         weights = zipf_weights(len(pool), self._exponent)
         made: list[DeskTask] = []
         for wish in rng.choices(pool, weights, k=n):
@@ -124,17 +148,13 @@ class Desk:
         )
         return self._finish((wish, second), jobs, request, rng)
 
-    def _finish(
-        self, wanted: tuple[Wish, ...], jobs: tuple[Job, ...], request: str, rng: random.Random
-    ) -> DeskTask:
+    def _finish(self, wanted: tuple[Wish, ...], jobs: tuple[Job, ...], request: str, rng: random.Random) -> DeskTask:
         first = wanted[0]
         parts = [opening(first.desk, first.client, self._split, rng), request]
         if rng.random() < self._aside_share:
             parts.insert(rng.choice((1, 2)), aside(self._split, rng))
         ticket = Ticket(desk=first.desk, client=first.client, jobs=jobs)
-        task = Task(
-            prompt=" ".join(parts), payload={"ticket": ticket.model_dump(mode="json")}, learning_key=first.key
-        )
+        task = Task(prompt=" ".join(parts), payload={"ticket": ticket.model_dump(mode="json")}, learning_key=first.key)
         return DeskTask(task=task, wishes=wanted)
 
 

@@ -6,12 +6,10 @@ only the books tell. The check runs a session's recorded calls on fresh books.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from atlas.evaluate.desk.rules import BY_NAME, DeskName, nouns, today
 from atlas.schema import ANSWER_STEP, Attempt, Noun, Session, Task, ToolUse
@@ -19,6 +17,8 @@ from atlas.schema.errors import JudgeError
 
 Books = dict[tuple[str, str], tuple[str, ...]]
 """(object id, field) -> what is written there."""
+
+_ARGUMENTS = TypeAdapter(dict[str, str])
 
 
 class Job(Noun):
@@ -98,12 +98,12 @@ def read_arguments(tool: str, text: str) -> tuple[str, str] | None:
     """The two arguments of a call, or None when it is not a call the desk understands."""
     known = BY_NAME.get(tool)
     try:
-        given: Any = json.loads(text)
-    except json.JSONDecodeError:
+        given = _ARGUMENTS.validate_json(text)
+    except ValidationError:
         return None
-    if known is None or not isinstance(given, dict) or set(given) != set(known.arguments):  # pyright: ignore[reportUnknownArgumentType]
+    if known is None or set(given) != set(known.arguments):
         return None
-    return str(given[known.arguments[0]]), str(given[known.arguments[1]])  # pyright: ignore[reportUnknownArgumentType]
+    return given[known.arguments[0]], given[known.arguments[1]]
 
 
 def goal_books(ticket: Ticket) -> Books:

@@ -1,0 +1,128 @@
+"""From prompt tokens to new tokens: sampling, stops, and a cache of the last prompts' keys and values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from atlas.models.llama import Llama, State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+KEPT_STATES = 12
+"""How many conversations stay in the prefix cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    temperature: float = 0.0
+    """0 takes the most probable token."""
+    top_p: float = 1.0
+    """Only the most probable tokens that together have this mass are drawn from."""
+    seed: int | None = None
+    """The same seed draws the same tokens; None draws differently each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a model wrote."""
+
+    tokens: tuple[int, ...]
+    """New tokens, the stop token included when there was one."""
+    stopped: bool
+    """False when the length limit ended it."""
+    logprob: float
+    """Sum of the tokens' natural log-probabilities under the model at temperature 1."""
+    cached: int
+    """Prompt tokens whose keys and values were at hand."""
+
+
+class Generator:
+    """Generates with one checkpoint, one prompt at a time; it is not safe for threads."""
+
+    def __init__(self, model: Llama) -> None:
+        self._model = model
+        self._kept: list[State] = []
+
+    @property
+    def context(self) -> int:
+        """Prompt and new tokens together may not be more."""
+        return self._model.shape.context
+
+    def run(
+        self, prompt: list[int], *, limit: int, sampling: Sampling, go_on: Callable[[], bool] = lambda: True
+    ) -> Generated | None:
+        """Up to `limit` tokens after a prompt that is shorter than the context; None when `go_on` said no."""
+        import numpy as np
+
+        limit = min(limit, self.context - len(prompt))
+        state, cached = self._state(prompt, limit)
+        rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
+        stops = self._model.shape.stops
+        tokens: list[int] = []
+        logprob = 0.0
+        new = prompt[cached:]
+        while len(tokens) < limit:
+            if not go_on():
+                return None
+            scores = self._model.forward(state, new)
+            token = int(scores.argmax()) if rng is None else _draw(scores, sampling, rng)
+            highest = scores.max()
+            logprob += float(scores[token] - highest) - math.log(float(np.exp(scores - highest).sum()))
+            tokens.append(token)
+            if token in stops:
+                break
+            new = [token]
+        self._keep(state)
+        return Generated(tuple(tokens), bool(tokens) and tokens[-1] in stops, logprob, cached)
+
+    def _state(self, prompt: list[int], limit: int) -> tuple[State, int]:
+        """A state with as much of the prompt as the cache knows; the last token is always read anew."""
+        state = State(self._model.shape, len(prompt) + limit)
+        best, length = None, 0
+        for kept in self._kept:
+            common = _common(kept.tokens, prompt)
+            if common > length:
+                best, length = kept, common
+        length = min(length, len(prompt) - 1)
+        if best is not None and length > 0:
+            state.take(best, length)
+            self._kept.remove(best)
+            self._kept.append(best)
+        return state, length
+
+    def _keep(self, state: State) -> None:
+        """Remember this conversation; forget the one that was used the longest ago, and those it contains."""
+        self._kept = [kept for kept in self._kept if kept.tokens != state.tokens[: len(kept.tokens)]]
+        self._kept.append(state)
+        del self._kept[:-KEPT_STATES]
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Length of the common beginning."""
+    length = min(len(one), len(other))
+    if one[:length] == other[:length]:
+        return length
+    return next(at for at in range(length) if one[at] != other[at])
+
+
+def _draw(scores: Array, sampling: Sampling, rng: Any) -> int:
+    """One token at random. Source: Holtzman et al. 2020 (nucleus sampling)."""
+    import numpy as np
+
+    scaled = (scores.astype(np.float64) - scores.max()) / sampling.temperature
+    chances = np.exp(scaled)
+    chances /= chances.sum()
+    if sampling.top_p < 1:
+        order = np.argsort(-chances, kind="stable")
+        before = np.cumsum(chances[order]) - chances[order]
+        chances[order[before >= sampling.top_p]] = 0
+        chances /= chances.sum()
+    return int(rng.choice(len(chances), p=chances))
