@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any, NoReturn, SupportsFloat, cast
 
 from atlas.judges.numbers import Number, final_number
-from atlas.judges.user_code import UserCode, imported, positional_count, run_user_code
+from atlas.judges.user_code import UserCode, positional_count, resolved, run_user_code
 from atlas.models import Caller
 from atlas.models.structured import check_schema, violation
 from atlas.models.text import one_line, scrub
@@ -51,7 +51,7 @@ class PythonCheck:
             JudgeError: it raised, hung, or returned something else.
             ConfigError: it cannot be imported.
         """
-        fn = imported(self._fn) if isinstance(self._fn, str) else self._fn
+        fn = resolved(self._fn)
         arguments = (session,) if positional_count(fn) < 2 else (session.task, session.answer or "")
         return as_verdict(await run_user_code(fn, *arguments, timeout_s=self._timeout_s), self.name)
 

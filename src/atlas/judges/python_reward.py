@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.judges.checks import as_verdict
-from atlas.judges.user_code import UserCode, imported, run_user_code
+from atlas.judges.user_code import UserCode, resolved, run_user_code
 from atlas.models import Caller
 from atlas.schema import Reward, Session
 from atlas.schema.errors import ConfigError, JudgeError
@@ -40,7 +40,7 @@ class PythonReward:
         return reward
 
     async def _asked(self, session: Session) -> Reward:
-        fn = imported(self._fn) if isinstance(self._fn, str) else self._fn
+        fn = resolved(self._fn)
         found = await run_user_code(fn, session, timeout_s=self._timeout_s)
         if isinstance(found, Reward):
             return found

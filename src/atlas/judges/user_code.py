@@ -1,36 +1,32 @@
-"""The boundary to a user's own scoring function: import it, run it, and name whatever it does wrong."""
+"""The boundary to a user's own scoring function: find it, run it, and name whatever it does wrong."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import importlib
 import inspect
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from atlas.agents.loading import load_object
+from atlas.agents.threads import in_thread
 from atlas.models.text import one_line
 from atlas.schema.errors import ConfigError, JudgeError
 
 UserCode = Callable[..., Any]
 
 
-def imported(target: str) -> UserCode:
-    """The callable at `pkg.mod:attr`.
+def resolved(fn: UserCode | str) -> UserCode:
+    """The function itself, or the one at the import path `pkg.mod:fn`.
 
     Raises:
-        ConfigError: there is no such module or attribute, or it cannot be called.
+        ConfigError: it cannot be imported or called.
     """
-    module_name, _, path = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{target} cannot be imported: {one_line(error)}", "Write it as pkg.mod:function.") from error
+    if not isinstance(fn, str):
+        return fn
+    found = load_object(fn)
     if not callable(found):
-        raise ConfigError(f"{target} is not a function.", "Name a function or a class with __call__.")
+        raise ConfigError(f"{fn} is not a function.", "Name a function or an object with __call__.")
     return found
 
 
@@ -51,11 +47,12 @@ async def run_user_code(fn: UserCode, *args: object, timeout_s: float) -> object
         JudgeError: it raised, or took longer than `timeout_s` seconds. A thread that hangs is left behind, and does not
             keep the process from ending.
     """
+    method = getattr(fn, "__call__", None)  # noqa: B004 - an object whose __call__ is async is called on the loop
     try:
         async with asyncio.timeout(timeout_s):
-            if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
+            if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(method):
                 return await fn(*args)
-            found = await _in_thread(fn, args)
+            found = await in_thread(partial(fn, *args))
             return await found if inspect.isawaitable(found) else found
     except TimeoutError:
         raise JudgeError(f"It did not finish within {timeout_s:g} s.", "Make it faster or raise its timeout.") from None
@@ -63,29 +60,3 @@ async def run_user_code(fn: UserCode, *args: object, timeout_s: float) -> object
         raise
     except Exception as error:  # the boundary to the user's own code: whatever it raises becomes a missing verdict here
         raise JudgeError(f"It raised {type(error).__name__}: {one_line(error)}") from error
-
-
-async def _in_thread(fn: UserCode, args: tuple[object, ...]) -> Any:
-    """Run in a daemon thread: unlike the loop's own executor, it never blocks the end of the process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result((result, error))
-
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = context.run(fn, *args)
-        except BaseException as error:  # handed to the waiting session, which names it
-            failure = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, daemon=True, name="atlas-check").start()
-    result, failure = await done
-    if failure is not None:
-        raise JudgeError(f"It raised {type(failure).__name__}: {one_line(failure)}") from failure
-    return result

@@ -19,9 +19,10 @@ class Memory(Protocol):
         """New playbook versions after a judged session; empty when nothing changed.
 
         Pure but for the curator's model call, which the caller's journal answers when this is called again after a
-        lost compare-and-swap with a fresher background.
+        lost compare-and-swap with a fresher background. A curator that fails is recorded, not raised: what the session
+        says about known entries is learnt all the same.
 
         Raises:
-            ModelError: the curator's model failed; nothing was learnt.
+            StoreError: the failure could not be recorded.
         """
         ...

@@ -1,0 +1,65 @@
+"""Playbooks change by itemised deltas only: an entry is added, joined with its twin, or moved to another state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from atlas.memory.recall import newest_session
+from atlas.memory.text import folded
+from atlas.schema import Audience, Cue, Entry, Evidence, Playbook, Provenance, content_hash, now
+
+_MAX_SESSIONS = 20
+"""Sessions an entry's provenance names: the newest ones."""
+
+
+def entry_id(audience: Audience, cue: Cue, action: str) -> str:
+    """The same lesson has the same id, whoever writes it, whenever."""
+    return content_hash(audience, cue.kind, folded(cue.text), folded(action).rstrip(" .!"))[:16]
+
+
+def merged(entries: Sequence[Entry], new: Iterable[Entry], max_entries: int) -> tuple[Entry, ...]:
+    """The entries with the new ones; a twin is joined, another action for the same cue stands beside the old one.
+
+    Which of two such rivals a session sees is decided when it recalls, by their records. Beyond `max_entries` the
+    oldest retired entries go, then the oldest candidates; then new ones are refused. Nothing else is ever dropped.
+    """
+    known = {entry.id for entry in entries}
+    kept = {entry.id: entry for entry in entries}
+    for entry in new:
+        kept[entry.id] = _joined(kept[entry.id], entry) if entry.id in kept else entry
+    by_age = sorted(kept.values(), key=lambda one: (newest_session(one), one.id))
+    spare = [entry.id for state in ("retired", "candidate") for entry in by_age if entry.state == state]
+    spare += [name for name in kept if name not in known and name not in spare]
+    for name in spare[: max(0, len(kept) - max_entries)]:
+        del kept[name]
+    return tuple(kept.values())
+
+
+def _joined(old: Entry, new: Entry) -> Entry:
+    """The old entry, learnt once more. Only a verified lesson lifts it, and never out of quarantine."""
+    sessions = sorted({*old.provenance.sessions, *new.provenance.sessions})[-_MAX_SESSIONS:]
+    source = old.provenance.model_copy(update={"sessions": tuple(sessions)})
+    if new.state == "trial" and old.state in ("candidate", "retired"):
+        lifted = {"state": "trial", "reason": new.reason, "trust": new.trust, "evidence": Evidence()}
+        source = Provenance(
+            sessions=source.sessions, author=old.provenance.author, reward_source=new.provenance.reward_source
+        )
+        return old.model_copy(update={"provenance": source, **lifted})
+    return old.model_copy(update={"provenance": source})
+
+
+def next_version(playbook: Playbook, entries: tuple[Entry, ...]) -> Playbook:
+    """The playbook's next version, with these entries."""
+    return playbook.model_copy(update={"version": playbook.version + 1, "entries": entries, "created_at": now()})
+
+
+def rolled_back(history: Sequence[Playbook], version: int) -> Playbook:
+    """A new newest version with the entries of an old one, byte for byte. `history` is of one playbook, in any order.
+
+    Raises:
+        ValueError: the history does not hold that version.
+    """
+    old = next((playbook for playbook in history if playbook.version == version), None)
+    if old is None:
+        raise ValueError(f"version {version} is not in the history")
+    return next_version(max(history, key=lambda playbook: playbook.version), old.entries)

@@ -1,0 +1,83 @@
+"""What of a playbook a session sees: few entries that match, chance withholding some so that their effect is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atlas.memory.rules import MemoryRules
+from atlas.memory.text import folded, occurs
+from atlas.models.text import estimate_tokens
+from atlas.schema import Cue, Entry, Playbook, Recalled, Task, content_hash
+
+_SEARCHED = 200_000
+"""Characters of a task in which cues are looked for."""
+
+
+def recall(task: Task, playbook: Playbook, session_id: str, rules: MemoryRules) -> Recalled:
+    """The best matching entries within number and token budget, each shown with its probability.
+
+    Chance comes after the choice and from a hash of session and entry, so that a resumed session sees the same.
+    """
+    if (playbook.tenant, playbook.key) != (task.tenant, task.learning_key):
+        return Recalled(audience=playbook.audience, version=0)
+    prompt = folded(task.prompt[:_SEARCHED])
+    usable = [entry for entry in playbook.entries if entry.state in ("trial", "active")]
+    matching = [entry for entry in usable if entry.audience == playbook.audience and matches(entry.cue, prompt)]
+    chosen = _fitting(ranked(one_per_cue(matching)), rules)
+    odds = {entry.id: 1 - _holdout(entry, rules) for entry in chosen}
+    shown = tuple(entry for entry in chosen if _draw(session_id, entry.id) < odds[entry.id])
+    return Recalled(
+        audience=playbook.audience,
+        version=playbook.version,
+        shown=shown,
+        held_out=tuple(entry.id for entry in chosen if entry not in shown),
+        propensities=tuple(odds.items()),
+    )
+
+
+def matches(cue: Cue, folded_prompt: str) -> bool:
+    """Whether an entry applies to a task whose prompt was folded."""
+    return cue.kind == "always" or occurs(folded(cue.text), folded_prompt)
+
+
+def one_per_cue(entries: Sequence[Entry]) -> list[Entry]:
+    """Of entries with the same cue the one with the better record; of equal ones the newest."""
+    best: dict[tuple[str, str], Entry] = {}
+    for entry in sorted(entries, key=lambda one: (standing(one), newest_session(one), one.id)):
+        best[entry.cue.kind, folded(entry.cue.text)] = entry
+    return list(best.values())
+
+
+def ranked(entries: Sequence[Entry]) -> list[Entry]:
+    """By trust, then record, then the longer cue, which says more."""
+    return sorted(entries, key=lambda one: (-one.trust, -standing(one), -len(one.cue.text), one.id))
+
+
+def standing(entry: Entry) -> float:
+    """Mean reward of the sessions that saw the entry, its trust counting as one of them."""
+    return (entry.evidence.successes_with + entry.trust) / (entry.evidence.n_with + 1)
+
+
+def newest_session(entry: Entry) -> str:
+    """The last session it was learnt from; ids sort by time."""
+    return max(entry.provenance.sessions, default="")
+
+
+def _fitting(entries: Sequence[Entry], rules: MemoryRules) -> list[Entry]:
+    chosen: list[Entry] = []
+    left = rules.max_tokens
+    for entry in entries:
+        cost = estimate_tokens(f"- {entry.cue.text}: {entry.action}\n")
+        if len(chosen) < rules.max_shown and cost <= left:
+            chosen.append(entry)
+            left -= cost
+    return chosen
+
+
+def _holdout(entry: Entry, rules: MemoryRules) -> float:
+    return rules.holdout_trial if entry.state == "trial" else rules.holdout_active
+
+
+def _draw(session_id: str, entry_id: str) -> float:
+    """A number in [0, 1) that nobody chose."""
+    return int(content_hash("holdout", session_id, entry_id)[:13], 16) / 16**13

@@ -1,0 +1,41 @@
+"""When a lesson may act, as numbers a user can set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from atlas.evidence import SUCCESS
+from atlas.schema import Noun
+
+
+class MemoryRules(Noun):
+    """What is recalled, and what an entry must show to enter, to stay and to go."""
+
+    gate: Literal["verified", "review"] = "verified"
+    """verified: a lesson enters trial by itself only when an executed check says that guidance turned a failure of its
+    session into success; review: never. All others wait as candidates for a person."""
+    max_shown: int = Field(default=3, ge=0)
+    """Entries in one prompt; 0 shows none."""
+    max_tokens: int = Field(default=200, ge=0)
+    """Tokens of all entries in one prompt, by estimate."""
+    holdout_trial: float = Field(default=0.2, ge=0, lt=1)
+    """Share of matching sessions from which an entry in trial is withheld at random, as its control."""
+    holdout_active: float = Field(default=0.05, ge=0, lt=1)
+    """The same for an active entry."""
+    promote_e: float = Field(default=20.0, gt=1)
+    """E-value for help at which a trial becomes active: 20 errs in at most one of 20 useless entries, ever."""
+    promote_after: int | None = Field(default=None, ge=1)
+    """Policy without a control arm: so many sessions saw the entry and none failed. None: evidence only."""
+    harm_e: float = Field(default=20.0, gt=1)
+    """E-value for harm at which an entry is quarantined."""
+    streak_chance: float = Field(default=0.001, gt=0, lt=1)
+    """An entry is retired when the newest sessions that saw it all failed and its own earlier record gives such a run a
+    smaller chance than this."""
+    learn_below: float = Field(default=SUCCESS, ge=0, le=1)
+    """The curator is asked about a session with a smaller reward, or whose first try did not stand."""
+    updates: bool = True
+    """Off: playbooks are recalled and never changed."""
+    max_entries: int = Field(default=200, ge=1)
+    """Entries of one playbook; the oldest retired ones and candidates make room, then new ones are refused."""
