@@ -64,8 +64,8 @@ def outcome(session: Session, audience: Audience) -> float | None:
     """What a session says about the entries of one reader, in [0, 1]; None when it was not rewarded.
 
     A teacher's entry is there to make the final answer right: the reward. A student's is there to make the first try
-    right: its own reward where a check read it, 0 where the teacher rejected it, else the reward. Rescue by the teacher must
-    neither hide a harmful entry nor make a useful one look useless.
+    right: its own reward where a check read it, 0 where the teacher rejected it, else the reward. Rescue by the
+    teacher must neither hide a harmful entry nor make a useful one look useless.
     """
     value = session.reward.value if session.reward else None
     if session.reward is None or value is None or audience == "teacher":
