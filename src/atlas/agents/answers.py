@@ -1,10 +1,13 @@
-"""What the user's code returned, as the text of an answer."""
+"""What the user's code returned, as the text of an answer, and as what the student did in a turn."""
 
 from __future__ import annotations
 
 import json
 
+from atlas.agents.base import Output, Turn
+from atlas.models import Caller, OnText
 from atlas.models.text import one_line, scrub
+from atlas.schema import Message, ToolUse
 
 
 class Unusable(Exception):
@@ -29,3 +32,18 @@ def as_text(result: object) -> str:
     if not text.strip():
         raise Unusable("returned an empty answer")
     return text
+
+
+def output_of(turn: Turn, text: str, tools: tuple[ToolUse, ...] = ()) -> Output:
+    """The turn with these final words."""
+    return Output(text=text, tools=tools, messages=(*turn.messages, Message(role="assistant", content=text)))
+
+
+async def recorded(turn: Turn, caller: Caller, on_text: OnText | None) -> Output | None:
+    """What the agent did in this turn before the session was interrupted: its work is not done, and paid, twice."""
+    attempt = caller.recorded_attempt(turn.place)
+    if attempt is None:
+        return None
+    if on_text:
+        await on_text(attempt.output)
+    return output_of(turn, attempt.output, attempt.tools)

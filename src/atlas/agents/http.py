@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from atlas.agents.answers import Unusable, as_text
+from atlas.agents.answers import Unusable, as_text, output_of, recorded
 from atlas.agents.base import Output, Turn
 from atlas.agents.prompting import prompt_of
 from atlas.config.agent import HttpAgentConfig
@@ -15,7 +15,7 @@ from atlas.config.llm import RetryConfig
 from atlas.models import Caller, HttpPool, OnText, Pace, Retrier
 from atlas.models.http import bounded, check_url, expand_headers, proxy_of, read_head, retry_after_s
 from atlas.models.text import one_line, redact
-from atlas.schema import Message, content_hash
+from atlas.schema import content_hash
 from atlas.schema.errors import AgentError, ModelError, ModelUnavailable
 
 _SLOT = "{prompt}"
@@ -58,6 +58,9 @@ class HttpAgent:
             AgentError: the service cannot be reached, refuses, is too slow, or its reply holds no text there.
             ModelTimeout: the session's time is spent.
         """
+        done = await recorded(turn, caller, on_text)
+        if done is not None:
+            return done
         prompt = "\n\n".join(filter(None, (self._config.system_prompt, prompt_of(turn))))
         body = _filled(self._config.payload_template, prompt)
         key = content_hash(caller.trace.session_id, str(turn.place.step), str(turn.place.attempt), prompt)
@@ -69,7 +72,7 @@ class HttpAgent:
         text = self._answer(raw)
         if on_text:
             await on_text(text)
-        return Output(text=text, messages=(*turn.messages, Message(role="assistant", content=text)))
+        return output_of(turn, text)
 
     async def close(self) -> None:
         """Nothing to give back: the pool owns the connections."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
+from atlas.agents.answers import output_of
 from atlas.agents.base import Output, Turn
 from atlas.agents.tools import Tool
 from atlas.models import Caller, Model, OnText, ask_json
@@ -24,6 +25,7 @@ class ModelAgent:
         self,
         model: Model,
         *,
+        name: str | None = None,
         system_prompt: str = "",
         tools: Sequence[Tool] = (),
         tool_choice: str = "auto",
@@ -35,6 +37,7 @@ class ModelAgent:
             ConfigError: two tools have the same name.
         """
         self._model = model
+        self._name = name or model.name
         self._system_prompt = system_prompt.strip()
         self._tools = {tool.spec.name: tool for tool in tools}
         if len(self._tools) < len(tools):
@@ -45,8 +48,8 @@ class ModelAgent:
 
     @property
     def name(self) -> str:
-        """Its model's name."""
-        return self._model.name
+        """Its model's name, unless another was given."""
+        return self._name
 
     @property
     def plans(self) -> bool:
@@ -79,7 +82,7 @@ class ModelAgent:
                 said += map(_result, new)
         raise AgentError(
             f"{self.name} called tools {self._max_tool_rounds} times and still gave no answer.",
-            "Raise agent.max_tool_rounds or simplify the tools.",
+            "Give it tools that need fewer calls.",
         )
 
     async def close(self) -> None:
@@ -90,7 +93,7 @@ class ModelAgent:
         """One JSON object, without tools."""
         request = self._request(turn, turn.messages, first=True)
         text = await ask_json(caller, self._model, request, turn.place, parse=_as_text, timeout_s=turn.timeout_s)
-        return Output(text=text, messages=(*turn.messages, Message(role="assistant", content=text)))
+        return output_of(turn, text)
 
     def _request(self, turn: Turn, said: Sequence[Message], *, first: bool) -> Request:
         """The same bytes in front at every round: system text, tools, conversation.

@@ -8,13 +8,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
-from atlas.agents.answers import Unusable, as_text
+from atlas.agents.answers import Unusable, as_text, output_of, recorded
 from atlas.agents.base import Output, Turn
 from atlas.agents.prompting import context_of, prompt_of
 from atlas.agents.threads import in_thread, on_loop
 from atlas.models import Caller, OnText
 from atlas.models.text import one_line, scrub
-from atlas.schema import Message
 from atlas.schema.errors import AgentError, ConfigError
 
 Feed = Callable[[object], None]
@@ -60,6 +59,9 @@ class PythonAgent:
             AgentError: it raised, did not finish in time, or returned nothing usable.
             ModelTimeout: the session's time is spent.
         """
+        done = await recorded(turn, caller, on_text)
+        if done is not None:
+            return done
         timeout_s = caller.remaining_s(turn.timeout_s)
         arguments = (prompt_of(turn), context_of(turn)) if self._wants_context else (prompt_of(turn),)
         limit = asyncio.timeout(timeout_s)
@@ -73,7 +75,7 @@ class PythonAgent:
             raise AgentError(f"{self._name} cancelled itself.", "Correct the function.") from None
         except Exception as error:  # The boundary to the user's function: whatever it raises is the agent's failure.
             raise self._failure(error, timeout_s if limit.expired() else None) from error
-        return Output(text=text, messages=(*turn.messages, Message(role="assistant", content=text)))
+        return output_of(turn, text)
 
     async def close(self) -> None:
         """Nothing to give back: the function is the user's."""

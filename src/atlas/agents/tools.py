@@ -84,13 +84,13 @@ class Tool:
         Raises:
             ConfigError: there is none, or it is not callable.
         """
-        config = ToolConfig(import_path=source) if isinstance(source, str) else source
-        found = load_object(config.import_path, root=root)
+        config = None if isinstance(source, str) else source
+        path = config.import_path if config else str(source)
+        found = load_object(path, root=root)
         if not callable(found):
-            raise ConfigError(f"The tool {config.import_path!a} is not callable.", "Name a function.")
+            raise ConfigError(f"The tool {path!a} is not callable.", "Name a function.")
         loaded = cls(found, loop=loop)
-        said = {name: getattr(config, name) for name in config.model_fields_set - {"import_path"}}
-        changes = {name: value for name, value in said.items() if value is not None}
+        changes = config.model_dump(exclude={"import_path"}, exclude_unset=True, exclude_none=True) if config else {}
         if "parameters" in changes:
             check_schema(changes["parameters"])
             loaded._own_schema = True

@@ -11,9 +11,21 @@ from pydantic_core import PydanticSerializationError
 
 from atlas.models.base import Model, OnText
 from atlas.models.text import scrub, scrubbed_message
-from atlas.schema import Completion, Event, Noun, Purpose, Request, ToolCall, ToolSpec, ToolUse, Trace, content_hash
+from atlas.schema import (
+    Attempt,
+    Completion,
+    Event,
+    Noun,
+    Purpose,
+    Request,
+    ToolCall,
+    ToolSpec,
+    ToolUse,
+    Trace,
+    content_hash,
+)
 from atlas.schema.errors import BudgetError, ModelBadReply, ModelError, ModelTimeout, ToolError
-from atlas.schema.events import Actor, Failure, ModelCalled, ModelFailed, ToolCalled, ToolStarted
+from atlas.schema.events import Actor, Attempted, Failure, ModelCalled, ModelFailed, ToolCalled, ToolStarted
 
 RunTool = Callable[[ToolCall], Awaitable[str]]
 
@@ -38,6 +50,7 @@ class Journal:
         self._calls: dict[str, deque[Completion]] = defaultdict(deque)
         self._tools: dict[str, deque[ToolUse]] = defaultdict(deque)
         self._unfinished: Counter[str] = Counter()
+        self._attempts: dict[tuple[int, int], Attempt] = {}
         for event in events:
             match event.body:
                 case ModelCalled(request_hash=key, completion=completion):
@@ -48,6 +61,8 @@ class Journal:
                     key = _tool_key(step, attempt, use.call)
                     self._tools[key].append(use)
                     self._unfinished[key] -= effect == "external"
+                case Attempted(attempt=attempt):
+                    self._attempts[attempt.step, attempt.number] = attempt
                 case _:
                     pass
 
@@ -63,6 +78,10 @@ class Journal:
         """The recorded result of this tool call, if one is left."""
         waiting = self._tools.get(_tool_key(place.step, place.attempt, call))
         return waiting.popleft() if waiting else None
+
+    def attempt(self, place: Place) -> Attempt | None:
+        """The recorded attempt at this place, if it is left."""
+        return self._attempts.pop((place.step, place.attempt), None) if place.purpose in ("answer", "step") else None
 
     def was_cut_off(self, place: Place, call: ToolCall) -> bool:
         """Whether the earlier run started this call and nobody knows how it ended; told once."""
@@ -203,6 +222,10 @@ class Caller:
             )
         )
         return _usable(model.name, request, completion)
+
+    def recorded_attempt(self, place: Place) -> Attempt | None:
+        """What the student did here before the session was interrupted; for agents whose calls Atlas cannot see."""
+        return self._journal.attempt(place)
 
     def _spend(self, completion: Completion) -> None:
         if self._tokens_left is not None:
