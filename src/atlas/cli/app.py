@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "demo": Entry("demo", "See the agent learn: no key, no network, under two minutes."),
     "run": Entry("run", "Take one task through the loop and print its answer."),
     "resume": Entry("resume", "Continue an interrupted session without paying twice."),
     "session": Entry("session", "List sessions, or show one."),
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Entry] = {
 
 EPILOG = """\b
 Examples:
+  atlas demo
   atlas doctor
   atlas run --task "Summarise the open tickets" --config atlas.yaml
   atlas session list

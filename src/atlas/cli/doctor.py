@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
@@ -117,11 +120,27 @@ async def _model(llm: LLMConfig, http: HttpPool, folder: Path) -> str:
 
 
 async def _database(project: Project) -> str:
-    started = time.perf_counter()
-    async with project.store() as store:
-        async for _ in store.sessions(limit=1):
-            break
-    return f"answers in {(time.perf_counter() - started) * 1000:.0f} ms"
+    """A project without a database yet gets a passing one elsewhere, so that looking leaves nothing behind."""
+    from atlas.runtime import STATE_FOLDER
+
+    with TemporaryDirectory(prefix="atlas-doctor-") as elsewhere:
+        passing = Path(elsewhere, STATE_FOLDER)
+        if not (project.folder / STATE_FOLDER).exists():
+            await asyncio.to_thread(passing.mkdir)
+            project = replace(project, folder=passing.parent)
+        started = time.perf_counter()
+        async with project.store() as store:
+            async for _ in store.sessions(limit=1):
+                break
+        seconds = time.perf_counter() - started
+        await asyncio.to_thread(_remove_linked, passing / "pg")
+    return f"answers in {seconds * 1000:.0f} ms"
+
+
+def _remove_linked(data: Path) -> None:
+    """As root the data may lie outside, behind a link that the temporary folder's end does not follow."""
+    if data.is_symlink():
+        shutil.rmtree(data.resolve())
 
 
 async def _pocket() -> str:

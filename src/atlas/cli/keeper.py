@@ -41,6 +41,8 @@ def say(word: str) -> None:
 
 
 if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)  # The starter has no child to reap; the keeper now belongs to init.
     try:
         asyncio.run(keep(Path(sys.argv[1])))
     except AtlasError as error:

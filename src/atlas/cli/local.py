@@ -19,8 +19,6 @@ import click
 
 from atlas.schema.errors import StoreUnavailable
 
-PATIENCE_S = 90.0
-"""How long the first start may take."""
 STOP_S = 15.0
 """How long a stop may take."""
 
@@ -94,15 +92,11 @@ def _start_keeper(state: Path) -> None:
     Raises:
         StoreUnavailable: it did not start; its own words say why.
     """
-    keeper = subprocess.Popen(
-        [sys.executable, "-m", "atlas.cli.keeper", str(state)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        text=True,
-    )
-    with keeper.stdout or open(os.devnull) as said:
+    command = [sys.executable, "-m", "atlas.cli.keeper", str(state)]
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as said:
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=writer, start_new_session=True)
+        os.close(writer)
         word = said.readline().strip()
     if word != "ready":
         raise StoreUnavailable(word or "The database's keeper did not start.", "Try: atlas doctor")

@@ -17,6 +17,7 @@ from atlas.cli.text import say, session_line
 from atlas.runtime import Running, Runtime, open_runtime, result_of
 from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus
 from atlas.schema.errors import AtlasError
+from atlas.schema.events import Answered
 
 if TYPE_CHECKING:
     from atlas.config import AtlasConfig
@@ -64,9 +65,7 @@ async def _answer(running: Running, manner: Manner, *, resumable: bool) -> int:
         if not manner.as_json:
             say(session.answer or "")
     except asyncio.CancelledError:
-        hint = f"resume with: atlas resume {running.session_id}" if resumable else "nothing was stored (storage: null)"
-        click.echo(f"atlas: interrupted; {hint}", err=True)
-        return INTERRUPTED
+        return _interrupted(running, resumable=resumable)
     except AtlasError as error:
         complain(error)
         click.echo(
@@ -77,13 +76,25 @@ async def _answer(running: Running, manner: Manner, *, resumable: bool) -> int:
         session = await running.settled()
     except asyncio.CancelledError:
         await running.interrupt()
-        click.echo(f"atlas: interrupted while judging; session {running.session_id} has its answer", err=True)
-        return INTERRUPTED
+        return _interrupted(running, resumable=resumable)
     if manner.as_json:
         click.echo(result_of(session, running.events).model_dump_json(exclude={"events"}))
     else:
         click.echo(session_line(session), err=True)
     return OK
+
+
+def _interrupted(running: Running, *, resumable: bool) -> int:
+    """Say how to go on. The answer may have come in the very moment of the interruption."""
+    answer = next((event.body.answer for event in running.events if isinstance(event.body, Answered)), None)
+    if answer is not None:
+        hint = f"the answer is kept; see: atlas session show {running.session_id}"
+    elif resumable:
+        hint = f"resume with: atlas resume {running.session_id}"
+    else:
+        hint = "nothing was stored (storage: null)"
+    click.echo(f"atlas: interrupted; {hint}", err=True)
+    return INTERRUPTED
 
 
 def _stop_on_sigterm() -> None:

@@ -65,7 +65,7 @@ class Project:
             raise ConfigError(f"There is no {STATE_FOLDER} in {self.folder.resolve()}.", "Give --path or --config.")
         store = await open_store(
             storage.database_url,
-            folder=self.folder,
+            folder=self.folder / STATE_FOLDER,
             embedded=storage.embedded,
             min_connections=storage.min_connections,
             max_connections=storage.max_connections,
