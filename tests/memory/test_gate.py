@@ -149,13 +149,14 @@ def test_an_entry_that_harms_is_quarantined_and_stays_there(entry_of: EntryOf) -
 
 def test_an_entry_whose_world_has_changed_is_retired_at_once(entry_of: EntryOf) -> None:
     good = entry_of(state="active", evidence=Evidence(n_with=40, successes_with=40))
-    assert live(good, [(True, 0.0)] * 2).state == "retired"
-    assert "last 2 sessions" in live(good, [(True, 0.0)] * 2).reason
+    assert live(good, [(True, 0.0)] * 2).state == "active"
+    assert live(good, [(True, 0.0)] * 3).state == "retired"
+    assert "last 3 sessions" in live(good, [(True, 0.0)] * 3).reason
 
 
 def test_a_fresh_entry_that_never_works_is_retired(entry_of: EntryOf) -> None:
-    assert live(entry_of(), [(True, 0.0)] * 9).state == "trial"
-    assert live(entry_of(), [(True, 0.0)] * 10).state == "retired"
+    assert live(entry_of(), [(True, 0.0)] * 13).state == "trial"
+    assert live(entry_of(), [(True, 0.0)] * 14).state == "retired"
 
 
 @pytest.mark.parametrize(

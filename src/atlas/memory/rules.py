@@ -30,7 +30,7 @@ class MemoryRules(Noun):
     """Policy without a control arm: so many sessions saw the entry and none failed. None: evidence only."""
     harm_e: float = Field(default=20.0, gt=1)
     """E-value for harm at which an entry is quarantined."""
-    streak_chance: float = Field(default=0.001, gt=0, lt=1)
+    streak_chance: float = Field(default=1e-4, gt=0, lt=1)
     """An entry is retired when the newest sessions that saw it all failed and its own earlier record gives such a run a
     smaller chance than this."""
     learn_below: float = Field(default=SUCCESS, ge=0, le=1)
