@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -22,10 +23,11 @@ VOCABULARY = 1200
 
 def make_tokenizer(folder: Path) -> None:
     """Learn one tokenizer for both models from both corpora."""
-    from atlas.models.rendering import ChatTemplate
     from pocket.form import CALL, CHAT_TEMPLATE, SPECIAL, train_tokenizer
     from pocket.student import StudentCorpus
     from pocket.teacher import TeacherCorpus
+
+    from atlas.models.rendering import ChatTemplate
 
     template = ChatTemplate(CHAT_TEMPLATE)
     texts: list[str] = []
@@ -68,33 +70,57 @@ def model_config(vocabulary: int) -> dict[str, object]:
     }
 
 
+def save(model: Any, config: dict[str, object], target: Path) -> None:
+    """Write weights in half precision and the configuration files."""
+    from pocket.model import hf_names
+    from safetensors.torch import save_file
+
+    weights = {key: value.half().contiguous() for key, value in hf_names(model).items()}
+    save_file(weights, str(target / "model.safetensors"), metadata={"format": "pt"})
+    (target / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    generation = {
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+        "do_sample": False,
+        "max_new_tokens": 256,
+    }
+    (target / "generation_config.json").write_text(
+        json.dumps(generation, indent=1) + "\n"
+    )
+
+
 def train_one(name: str, folder: Path, steps: int, seed: int) -> None:
     """Train one model and write its folder."""
     import torch
-    from safetensors.torch import save_file
-
-    from atlas.models.rendering import ChatTemplate
-    from atlas.models.tokenizer import Tokenizer
-    from pocket.model import Llama, hf_names
+    from pocket.model import Llama
     from pocket.student import StudentCorpus
     from pocket.teacher import TeacherCorpus
     from pocket.train import Recipe, train
+
+    from atlas.models.rendering import ChatTemplate
+    from atlas.models.tokenizer import Tokenizer
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     target = folder / NAMES[name]
     tokenizer = Tokenizer.load(target / "tokenizer.json")
-    template = ChatTemplate.load(target / "tokenizer_config.json", shield=tokenizer.shield)
+    template = ChatTemplate.load(
+        target / "tokenizer_config.json", shield=tokenizer.shield
+    )
     config = model_config(len(tokenizer))
     model = Llama(config)
-    print(f"{name}: {sum(w.numel() for w in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
+    print(
+        f"{name}: {sum(w.numel() for w in model.parameters())} parameters, {len(tokenizer)} tokens",
+        flush=True,
+    )
     corpus = StudentCorpus(seed) if name == "student" else TeacherCorpus(seed)
-    train(model, corpus, (tokenizer, template), Recipe(steps=steps, seed=seed), lambda line: print(line, flush=True))
-    weights = {key: value.half().contiguous() for key, value in hf_names(model).items()}
-    save_file(weights, str(target / "model.safetensors"), metadata={"format": "pt"})
-    (target / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    generation = {"eos_token_id": 0, "pad_token_id": 0, "do_sample": False, "max_new_tokens": 256}
-    (target / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
+    train(
+        model,
+        corpus,
+        (tokenizer, template),
+        Recipe(steps=steps, seed=seed),
+        lambda line: print(line, flush=True),
+    )
 
 
 def main() -> None:
@@ -105,7 +131,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", type=int, default=400, help="how many to measure on")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of both models while measuring")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="of both models while measuring"
+    )
     given = parser.parse_args()
     if given.what == "tokenizer":
         make_tokenizer(given.folder)

@@ -35,7 +35,15 @@ CHAT_TEMPLATE = (
 
 def train_tokenizer(texts: Iterable[str], size: int, folder: Path) -> None:
     """Learn byte-level BPE merges from texts and write `tokenizer.json` and `tokenizer_config.json`."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+        trainers,
+    )
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -54,7 +62,9 @@ def train_tokenizer(texts: Iterable[str], size: int, folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in CALL])
+    tokenizer.add_tokens(
+        [AddedToken(token, special=False, normalized=False) for token in CALL]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

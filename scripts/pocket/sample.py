@@ -26,7 +26,16 @@ from atlas.evaluate.desk.wording import rule_words
 from atlas.evaluate.desk.world import Job, Ticket, call_tool, ticket_of
 from atlas.models.rendering import ChatTemplate
 from atlas.models.tokenizer import Tokenizer
-from atlas.schema import Cue, Entry, Message, Recalled, Step, ToolCall, ToolSpec, ToolUse
+from atlas.schema import (
+    Cue,
+    Entry,
+    Message,
+    Recalled,
+    Step,
+    ToolCall,
+    ToolSpec,
+    ToolUse,
+)
 
 SESSION_ID_BITS = 64
 
@@ -53,7 +62,11 @@ def spec(name: str) -> ToolSpec:
     properties = {argument: {"type": "string"} for argument in BY_NAME[name].arguments}
     return ToolSpec(
         name=name,
-        parameters={"type": "object", "properties": properties, "required": list(properties)},
+        parameters={
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+        },
         effect="idempotent",
     )
 
@@ -63,7 +76,12 @@ SPECS = {tool.name: spec(tool.name) for tool in TOOLS}
 
 def encode(sample: Sample, tokenizer: Tokenizer, template: ChatTemplate) -> Row:
     """Token ids and the mask of the assistant's tokens, each turn's end included."""
-    ids = np.array(tokenizer.encode_chat(template.render(sample.messages, sample.tools, ask=False)), dtype=np.int64)
+    ids = np.array(
+        tokenizer.encode_chat(
+            template.render(sample.messages, sample.tools, ask=False)
+        ),
+        dtype=np.int64,
+    )
     learn = np.zeros(len(ids), dtype=bool)
     assistant, end = tokenizer.id_of("<|assistant|>"), tokenizer.id_of("<|end|>")
     starts = np.flatnonzero(ids == assistant)
@@ -102,19 +120,14 @@ def free_rules(desk: DeskName, operation: str) -> list[Rule]:
     return [rule for rule in all_rules(desk) if rule not in new]
 
 
-def objects_of(job: Job, results: Sequence[str]) -> tuple[str, str]:
-    """The job's two object ids, with results of earlier jobs filled in."""
-    first, second = (results[int(name[1:]) - 1] if name.startswith("#") else name for name in job.objects)
-    return first, second
-
-
 def tool_use(rule: Rule, objects: tuple[str, str]) -> ToolUse:
     """The call that a rule makes of two objects, and its receipt."""
     first, second = objects[rule.first], objects[1 - rule.first]
     names = BY_NAME[rule.tool].arguments
     arguments = json.dumps({names[0]: first, names[1]: second})
     return ToolUse(
-        call=ToolCall(id="", name=rule.tool, arguments=arguments), output=call_tool(rule.tool, first, second)
+        call=ToolCall(id="", name=rule.tool, arguments=arguments),
+        output=call_tool(rule.tool, first, second),
     )
 
 
@@ -133,14 +146,19 @@ def said(uses: Sequence[ToolUse], words: str) -> list[Message]:
     """The assistant's turns: each call with its result, then the final words."""
     turns: list[Message] = []
     for use in uses:
-        turns += [Message(role="assistant", tool_calls=(use.call,)), Message(role="tool", content=use.output)]
+        turns += [
+            Message(role="assistant", tool_calls=(use.call,)),
+            Message(role="tool", content=use.output),
+        ]
     return [*turns, Message(role="assistant", content=words)]
 
 
 def described(desk: DeskName, job: Job) -> str:
     """A step's description in the words that the student's plans use."""
     kinds = nouns(desk, job.operation)
-    first, second = (named_object(kind, name) for kind, name in zip(kinds, job.objects, strict=True))
+    first, second = (
+        named_object(kind, name) for kind, name in zip(kinds, job.objects, strict=True)
+    )
     return f"{job.operation} {first} with {second}"
 
 
@@ -149,8 +167,12 @@ def good_plan(made: DeskTask) -> tuple[Step, ...]:
     ticket = ticket_of(made.task)
     steps: list[Step] = []
     for number, job in enumerate(ticket.jobs, start=1):
-        needs = tuple(sorted({int(name[1:]) for name in job.objects if name.startswith("#")}))
-        steps.append(Step(id=number, description=described(ticket.desk, job), depends_on=needs))
+        needs = tuple(
+            sorted({int(name[1:]) for name in job.objects if name.startswith("#")})
+        )
+        steps.append(
+            Step(id=number, description=described(ticket.desk, job), depends_on=needs)
+        )
     return tuple(steps)
 
 

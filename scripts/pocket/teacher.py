@@ -14,11 +14,29 @@ from functools import cache
 from atlas.evaluate.desk.rules import Rule, all_rules, legacy, today
 from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes, wishes_of
 from atlas.evaluate.desk.wording import guidance_words, rule_words
-from atlas.evaluate.desk.world import Ticket, ticket_of
-from atlas.models.fence import Fence
+from atlas.evaluate.desk.world import Ticket, operands, ticket_of
+from atlas.memory.curator import curator_messages, curator_prompt
 from atlas.roles import messages as prompts
-from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task, ToolSpec, ToolUse
-from pocket.sample import Sample, final_words, good_plan, objects_of, receipt_of, session_id, tool_use
+from atlas.schema import (
+    Attempt,
+    Message,
+    Plan,
+    Recalled,
+    Reward,
+    Session,
+    Step,
+    ToolSpec,
+    ToolUse,
+    now,
+)
+from pocket.sample import (
+    Sample,
+    final_words,
+    good_plan,
+    receipt_of,
+    session_id,
+    tool_use,
+)
 from pocket.student import spoiled_plan
 
 HALF_KNOWN = {"acme": (2,), "globex": (3, 5)}
@@ -31,7 +49,10 @@ NOTHING = Recalled(audience="teacher", version=0)
 @cache
 def belief(wish: Wish) -> tuple[tuple[Rule, float], ...]:
     """What the handbook says of a wish: rules with their probabilities."""
-    now, old = today(wish.desk, wish.client, wish.operation), legacy(wish.desk, wish.operation)
+    now, old = (
+        today(wish.desk, wish.client, wish.operation),
+        legacy(wish.desk, wish.operation),
+    )
     if not wish.changed:
         return ((now, 1.0),)
     rng = random.Random(f"belief/{wish.key}/{wish.operation}")
@@ -77,14 +98,22 @@ class TeacherCorpus:
             work, beliefs, made_ops = [work[at]], [beliefs[at]], [made.wishes[at]]
         else:
             made_ops = list(made.wishes)
-        attempt = Attempt(output=final_words([use for _, use in work]), tools=tuple(use for _, use in work))
+        attempt = Attempt(
+            output=final_words([use for _, use in work]),
+            tools=tuple(use for _, use in work),
+        )
         words = [
             guidance_words(wish.desk, wish.operation, wanted)
             for wish, wanted, (rule, _) in zip(made_ops, beliefs, work, strict=True)
             if rule != wanted
         ]
         said = prompts.teacher_verify(
-            session_id(self._rng), made.task, step, attempt, NOTHING, prompts.role_prompt("teacher_verify")
+            session_id(self._rng),
+            made.task,
+            step,
+            attempt,
+            NOTHING,
+            prompts.role_prompt("teacher_verify"),
         )
         return _answered(said, review_json(" ".join(words)))
 
@@ -96,7 +125,11 @@ class TeacherCorpus:
         if self._rng.random() < 0.5:
             steps, guidance = spoiled_plan(steps, self._rng)
         said = prompts.teacher_plan(
-            session_id(self._rng), made.task, Plan(steps=steps), NOTHING, prompts.role_prompt("teacher_plan")
+            session_id(self._rng),
+            made.task,
+            Plan(steps=steps),
+            NOTHING,
+            prompts.role_prompt("teacher_plan"),
         )
         return _answered(said, review_json(guidance))
 
@@ -106,32 +139,56 @@ class TeacherCorpus:
             self._rng.choice(wishes()), self._rng
         )
         ticket = ticket_of(made.task)
-        rules = [self._rng.choice((legacy(w.desk, w.operation), self._draw(w), self._draw(w))) for w in made.wishes]
+        rules = [
+            self._rng.choice(
+                (legacy(w.desk, w.operation), self._draw(w), self._draw(w))
+            )
+            for w in made.wishes
+        ]
         attempts = [self._attempt(ticket, rules, 1, None)]
         guided: dict[int, Rule] = {}
         for number in range(2, 2 + self._rng.choices((0, 1, 2), (0.4, 0.42, 0.18))[0]):
             guided = {}
-            for at in [at for at in range(len(rules)) if self._rng.random() < 0.6] or [0]:
+            for at in [at for at in range(len(rules)) if self._rng.random() < 0.6] or [
+                0
+            ]:
                 guided[at] = self._new_rule(made.wishes[at], rules[at])
                 rules[at] = guided[at]
             words = " ".join(
-                guidance_words(ticket.desk, ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())
+                guidance_words(ticket.desk, ticket.jobs[at].operation, rule)
+                for at, rule in sorted(guided.items())
             )
             attempts.append(self._attempt(ticket, rules, number, words))
-        reward = self._rng.choices(("1.00", "0.00", "unknown"), (0.5, 0.38, 0.12))[0]
+        reward = self._rng.choices((1.0, 0.0, None), (0.5, 0.38, 0.12))[0]
         lessons: list[tuple[str, Rule]] = []
-        if reward != "0.00":
-            lessons = [(ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())]
+        if reward != 0.0:
+            lessons = [
+                (ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())
+            ]
         elif len(attempts) == 1:
-            wanted = [(wish.operation, self._draw(wish), rule) for wish, rule in zip(made.wishes, rules, strict=True)]
-            lessons = [(operation, rule) for operation, rule, used in wanted if rule != used]
-        content = curator_content(session_id(self._rng), made.task, attempts, reward)
-        said = (Message(role="system", content=curator_prompt()), Message(role="user", content=content))
-        return _answered(said, entries_json(ticket, lessons))
+            wanted = [
+                (wish.operation, self._draw(wish), rule)
+                for wish, rule in zip(made.wishes, rules, strict=True)
+            ]
+            lessons = [
+                (operation, rule) for operation, rule, used in wanted if rule != used
+            ]
+        session = Session(
+            id=session_id(self._rng),
+            task=made.task,
+            attempts=tuple(attempts),
+            reward=Reward(value=reward),
+            created_at=now(),
+        )
+        return _answered(
+            curator_messages(session, curator_prompt()), entries_json(ticket, lessons)
+        )
 
     def _draw(self, wish: Wish) -> Rule:
         options = belief(wish)
-        return self._rng.choices([rule for rule, _ in options], [weight for _, weight in options])[0]
+        return self._rng.choices(
+            [rule for rule, _ in options], [weight for _, weight in options]
+        )[0]
 
     def _work(self, made: DeskTask, beliefs: list[Rule]) -> list[tuple[Rule, ToolUse]]:
         """Calls of a student that follows the handbook, the old convention, or neither."""
@@ -140,8 +197,24 @@ class TeacherCorpus:
         for job, wish, wanted in zip(ticket.jobs, made.wishes, beliefs, strict=True):
             dice = self._rng.random()
             old = legacy(wish.desk, wish.operation)
-            rule = wanted if dice < 0.42 else old if dice < 0.76 else self._new_rule(wish, wanted)
-            done.append((rule, tool_use(rule, objects_of(job, [receipt_of(use) for _, use in done]))))
+            rule = (
+                wanted
+                if dice < 0.42
+                else old
+                if dice < 0.76
+                else self._new_rule(wish, wanted)
+            )
+            done.append(
+                (
+                    rule,
+                    tool_use(
+                        rule,
+                        operands(
+                            ticket.desk, job, [receipt_of(use) for _, use in done]
+                        ),
+                    ),
+                )
+            )
         return done
 
     def _new_rule(self, wish: Wish, used: Rule) -> Rule:
@@ -154,30 +227,22 @@ class TeacherCorpus:
             return drawn
         return self._rng.choice([rule for rule in all_rules(wish.desk) if rule != used])
 
-    def _attempt(self, ticket: Ticket, rules: list[Rule], number: int, guidance: str | None) -> Attempt:
+    def _attempt(
+        self, ticket: Ticket, rules: list[Rule], number: int, guidance: str | None
+    ) -> Attempt:
         uses: list[ToolUse] = []
         for job, rule in zip(ticket.jobs, rules, strict=True):
-            uses.append(tool_use(rule, objects_of(job, [receipt_of(use) for use in uses])))
-        return Attempt(number=number, output=final_words(uses), tools=tuple(uses), guidance=guidance)
-
-
-def curator_prompt() -> str:
-    """The curator's static text."""
-    from importlib.resources import files
-
-    return files("atlas.memory").joinpath("prompts", "curator.md").read_text("utf-8").strip()
-
-
-def curator_content(session: str, task: Task, attempts: list[Attempt], reward: str) -> str:
-    """What the curator reads of a session."""
-    fence = Fence(session, "learn")
-    parts = [fence.wrap("task", task.prompt)]
-    for number, attempt in enumerate(attempts, start=1):
-        if attempt.guidance:
-            parts.append(f"Guidance: {attempt.guidance}")
-        work = "\n".join([*map(prompts.tool_line, attempt.tools), attempt.output])
-        parts.append(fence.wrap(f"attempt {number}", work))
-    return "\n".join([*parts, f"Reward: {reward}"])
+            uses.append(
+                tool_use(
+                    rule, operands(ticket.desk, job, [receipt_of(use) for use in uses])
+                )
+            )
+        return Attempt(
+            number=number,
+            output=final_words(uses),
+            tools=tuple(uses),
+            guidance=guidance,
+        )
 
 
 def review_json(guidance: str) -> str:
@@ -200,4 +265,6 @@ def entries_json(ticket: Ticket, lessons: list[tuple[str, Rule]]) -> str:
 
 
 def _answered(messages: tuple[Message, ...], reply: str) -> Sample:
-    return Sample(messages=(*messages, Message(role="assistant", content=reply)), learn=(True,))
+    return Sample(
+        messages=(*messages, Message(role="assistant", content=reply)), learn=(True,)
+    )

@@ -24,7 +24,9 @@ from pocket.sample import Row, Sample, encode
 class Corpus(Protocol):
     """Draws samples by role."""
 
-    def buckets(self) -> dict[str, tuple[float, Callable[[list[ToolSpec]], Sample]]]: ...
+    def buckets(
+        self,
+    ) -> dict[str, tuple[float, Callable[[list[ToolSpec]], Sample]]]: ...
 
     def tools(self) -> list[ToolSpec]: ...
 
@@ -65,21 +67,35 @@ def collate(rows: list[Row]) -> Batch:
     differs = np.flatnonzero((stacked != stacked[0]).any(axis=0))
     past = int(differs[0]) if len(differs) else shortest
     longest = max(len(row.ids) for row in rows) - past
-    ids, learn = np.zeros((len(rows), longest), dtype=np.int64), np.zeros((len(rows), longest), dtype=bool)
+    ids, learn = (
+        np.zeros((len(rows), longest), dtype=np.int64),
+        np.zeros((len(rows), longest), dtype=bool),
+    )
     for at, row in enumerate(rows):
         ids[at, : len(row.ids) - past] = row.ids[past:]
         learn[at, : len(row.ids) - past] = row.learn[past:]
-    return Batch(torch.from_numpy(rows[0].ids[:past].copy()), torch.from_numpy(ids), torch.from_numpy(learn))
+    return Batch(
+        torch.from_numpy(rows[0].ids[:past].copy()),
+        torch.from_numpy(ids),
+        torch.from_numpy(learn),
+    )
 
 
 def batches(
-    corpus: Corpus, role: str, size: int, encoder: tuple[Tokenizer, ChatTemplate], rng: random.Random
+    corpus: Corpus,
+    role: str,
+    size: int,
+    encoder: tuple[Tokenizer, ChatTemplate],
+    rng: random.Random,
 ) -> Iterator[Batch]:
     """Endless batches of one role; rows of like length share a batch, and the same tools are on the table."""
     draw = corpus.buckets()[role][1]
     while True:
         tools = corpus.tools()
-        rows = sorted((encode(draw(tools), *encoder) for _ in range(size * 6)), key=lambda row: len(row.ids))
+        rows = sorted(
+            (encode(draw(tools), *encoder) for _ in range(size * 6)),
+            key=lambda row: len(row.ids),
+        )
         cut = [rows[start : start + size] for start in range(0, len(rows), size)]
         rng.shuffle(cut)
         yield from map(collate, cut)
@@ -90,18 +106,32 @@ def loss_of(model: Llama, batch: Batch) -> tuple[Tensor, int]:
     hidden = model(batch.ids_BT[:, :-1], batch.prefix_P)
     wanted = batch.learn_BT[:, 1:]
     logits = model.logits(hidden[wanted])
-    return F.cross_entropy(logits.float(), batch.ids_BT[:, 1:][wanted], reduction="sum"), int(wanted.sum())
+    return F.cross_entropy(
+        logits.float(), batch.ids_BT[:, 1:][wanted], reduction="sum"
+    ), int(wanted.sum())
 
 
 def train(
-    model: Llama, corpus: Corpus, encoder: tuple[Tokenizer, ChatTemplate], recipe: Recipe, say: Callable[[str], None]
+    model: Llama,
+    corpus: Corpus,
+    encoder: tuple[Tokenizer, ChatTemplate],
+    recipe: Recipe,
+    say: Callable[[str], None],
 ) -> None:
     """Train in place."""
-    matrices = [w for name, w in model.named_parameters() if w.dim() == 2 and "embed" not in name]
-    others = [w for name, w in model.named_parameters() if w.dim() != 2 or "embed" in name]
+    matrices = [
+        w
+        for name, w in model.named_parameters()
+        if w.dim() == 2 and "embed" not in name
+    ]
+    others = [
+        w for name, w in model.named_parameters() if w.dim() != 2 or "embed" in name
+    ]
     optimizers = (
         torch.optim.Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW(others, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(
+            others, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0
+        ),
     )
     rng = random.Random(recipe.seed)
     streams = {
@@ -111,8 +141,14 @@ def train(
     seen: dict[str, float] = {}
     started = time.process_time()
     for step in range(recipe.steps):
-        rate = min(1.0, (step + 1) / recipe.warmup, (recipe.steps - step) / (recipe.steps * recipe.cooldown))
-        for optimizer, peak in zip(optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True):
+        rate = min(
+            1.0,
+            (step + 1) / recipe.warmup,
+            (recipe.steps - step) / (recipe.steps * recipe.cooldown),
+        )
+        for optimizer, peak in zip(
+            optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True
+        ):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate
         drawn = {role: next(stream) for role, stream in streams.items()}

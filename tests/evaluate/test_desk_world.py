@@ -15,7 +15,7 @@ from atlas.evaluate.desk import CLIENTS, DESKS, NEW_TOOLS, TOOLS, Desk, DeskTask
 from atlas.evaluate.desk.rules import BY_NAME, DESK_TOOLS, Rule, all_rules, nouns
 from atlas.evaluate.desk.tasks import ALL_KEYS, Wish, object_ids, wishes, wishes_of, zipf_weights
 from atlas.evaluate.desk.wording import WORDINGS, guidance_words, rule_words
-from atlas.evaluate.desk.world import Ticket, call_tool, goal_calls, receipt, ticket_of
+from atlas.evaluate.desk.world import Ticket, call_tool, goal_calls, operands, receipt, ticket_of
 from atlas.memory.text import folded, occurs
 from atlas.schema import Attempt, Session, Task, ToolCall, ToolUse
 from atlas.schema.errors import JudgeError
@@ -46,7 +46,7 @@ def by_rules(ticket: Ticket, rules: list[Rule]) -> list[ToolUse]:
     uses: list[ToolUse] = []
     for job, rule in zip(ticket.jobs, rules, strict=True):
         ids = [each.output.rsplit(" ", 1)[1] for each in uses]
-        objects = [ids[int(name[1:]) - 1] if name.startswith("#") else name for name in job.objects]
+        objects = operands(ticket.desk, job, ids)
         uses.append(use(rule.tool, objects[rule.first], objects[1 - rule.first]))
     return uses
 

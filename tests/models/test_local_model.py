@@ -78,7 +78,7 @@ async def test_a_seed_repeats_a_hot_reply() -> None:
 
 
 async def test_no_time_is_a_timeout_and_the_next_call_works(model: LocalModel) -> None:
-    with pytest.raises(ModelTimeout, match="0.001 s"):
+    with pytest.raises(ModelTimeout, match=r"within 0\.001 s"):
         await model.complete(Request(messages=QUESTION), timeout_s=0.001)
     assert (await model.complete(Request(messages=QUESTION), timeout_s=10)).token_ids
 
@@ -125,7 +125,7 @@ async def test_a_tool_call_is_native_and_its_result_is_read(model: LocalModel) -
     first = await model.complete(Request(messages=QUESTION, tools=specs), timeout_s=10)
     assert first.finish_reason == "tool_calls"
     call = first.message.tool_calls[0]
-    assert set(json.loads(call.arguments).values()) == {"417", "203"}
+    assert set(json.loads(call.arguments).values()) == {"order 417", "invoice 203"}
     result = Message(role="tool", content="ok, id 7153", tool_call_id=call.id)
     second = await model.complete(Request(messages=(*QUESTION, first.message, result), tools=specs), timeout_s=10)
     assert second.message.content == "Done, id 7153."
@@ -174,16 +174,17 @@ def test_a_damaged_template_or_generation_file_is_named(copy: Path) -> None:
         opened("mine", copy.parent)
 
 
-def test_a_template_cannot_reach_the_machine(copy: Path) -> None:
+async def test_a_template_cannot_reach_the_machine(copy: Path) -> None:
     source = "{{ messages.__class__.__base__.__subclasses__() }}"
     (copy / "tokenizer_config.json").write_text(json.dumps({"chat_template": source}))
     model = opened("mine", copy.parent)
-    with pytest.raises(ConfigError, match="unsafe"):
-        model._template.render(QUESTION)
+    with pytest.raises(ModelRefused, match="unsafe"):
+        await model.complete(Request(messages=QUESTION), timeout_s=10)
 
 
 def test_well_formed_calls_become_tool_calls() -> None:
-    text = '<tool_call>{"name": "a", "arguments": {"x": "1"}}</tool_call><tool_call>{"name": "b", "arguments": {}}</tool_call>'
+    first, second = '{"name": "a", "arguments": {"x": "1"}}', '{"name": "b", "arguments": {}}'
+    text = f"<tool_call>{first}</tool_call><tool_call>{second}</tool_call>"
     message = parse_reply(text, first_id=3)
     assert [(call.id, call.name, call.arguments) for call in message.tool_calls] == [
         ("call_3", "a", '{"x": "1"}'),

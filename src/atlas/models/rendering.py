@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.schema import Message, ToolSpec
-from atlas.schema.errors import ConfigError
+from atlas.schema.errors import ConfigError, ModelRefused
 
 
 class ChatTemplate:
@@ -54,7 +54,7 @@ class ChatTemplate:
         """The conversation as text; with `ask` it ends where the assistant is to speak.
 
         Raises:
-            ConfigError: the template refuses this conversation.
+            ModelRefused: the template refuses this conversation.
         """
         from jinja2 import TemplateError
 
@@ -65,7 +65,7 @@ class ChatTemplate:
                 add_generation_prompt=ask,
             )
         except TemplateError as error:
-            raise ConfigError(f"The chat template failed: {error}.", "Use a template for chats with tools.") from error
+            raise ModelRefused(f"The chat template failed: {error}.", "Use a template for chats with tools.") from error
 
     def _message(self, message: Message) -> dict[str, Any]:
         said: dict[str, Any] = {"role": message.role, "content": self._shield(message.content)}

@@ -93,7 +93,10 @@ def opening(desk: DeskName, client: str, split: Split, rng: random.Random) -> st
 
 def aside(split: Split, rng: random.Random) -> str:
     """A distractor sentence."""
-    return "".join(str(rng.randrange(1, 10)) if char == "#" else char for char in rng.choice(WORDINGS[split].asides))
+    return "".join(
+        str(rng.randrange(1, 10)) if char == "#" else char
+        for char in rng.choice(WORDINGS[split].asides)
+    )
 
 
 def rule_words(desk: DeskName, operation: str, rule: Rule) -> str:

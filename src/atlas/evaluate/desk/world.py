@@ -16,7 +16,7 @@ from atlas.schema import ANSWER_STEP, Attempt, Noun, Session, Task, ToolUse
 from atlas.schema.errors import JudgeError
 
 Books = dict[tuple[str, str], tuple[str, ...]]
-"""(object id, field) -> what is written there."""
+"""(object, field) -> what is written there."""
 
 _ARGUMENTS = TypeAdapter(dict[str, str])
 
@@ -70,17 +70,32 @@ def goal_calls(ticket: Ticket) -> list[tuple[str, str, str]]:
     calls: list[tuple[str, str, str]] = []
     for job in ticket.jobs:
         rule = today(ticket.desk, ticket.client, job.operation)
-        objects = [receipt(*calls[int(name[1:]) - 1]) if name.startswith("#") else name for name in job.objects]
+        objects = operands(ticket.desk, job, [receipt(*call) for call in calls])
         calls.append((rule.tool, objects[rule.first], objects[1 - rule.first]))
     return calls
+
+
+def operands(desk: DeskName, job: Job, results: Sequence[str]) -> tuple[str, str]:
+    """The job's two objects as a call names them, as in `order 417`; ids of earlier jobs' results are filled in."""
+    ids = (
+        results[int(name[1:]) - 1] if name.startswith("#") else name
+        for name in job.objects
+    )
+    first, second = (
+        f"{kind} {name}"
+        for kind, name in zip(nouns(desk, job.operation), ids, strict=True)
+    )
+    return first, second
 
 
 def opening_books(ticket: Ticket) -> Books:
     """The books before any call: every object already belongs somewhere."""
     books: Books = {}
     for job in ticket.jobs:
-        for kind, name in zip(nouns(ticket.desk, job.operation), job.objects, strict=True):
-            books[(name, "owner")] = ("=" + kind,)
+        for kind, name in zip(
+            nouns(ticket.desk, job.operation), job.objects, strict=True
+        ):
+            books[(f"{kind} {name}", "owner")] = ("=" + ticket.client,)
     return books
 
 
@@ -133,7 +148,9 @@ def ticket_of(task: Task) -> Ticket:
     try:
         return Ticket.model_validate(task.payload.get("ticket"))
     except ValidationError as error:
-        raise JudgeError("This task carries no desk ticket.", "Use tasks from atlas.evaluate.desk.") from error
+        raise JudgeError(
+            "This task carries no desk ticket.", "Use tasks from atlas.evaluate.desk."
+        ) from error
 
 
 def check(session: Session) -> float:
