@@ -39,10 +39,13 @@ class Check(Block):
 
 
 class PythonCheck(Check, PythonReference):
-    """A callable `(task, answer) -> bool | float in [0, 1]`, sync or async."""
+    """A callable `fn(session)` or `fn(task, answer)`, sync or async, that gives a bool or a score in [0, 1]."""
 
     type: Literal["python"]
     """python."""
+    dense: bool = False
+    """Whether it is asked about each attempt at the answer too, so that guidance and lessons are judged on their own;
+    it then takes the session as it stood after that attempt."""
 
 
 class JsonSchemaCheck(Check):

@@ -54,7 +54,7 @@ def _check(config: CheckConfig, folder: Path) -> Check:
     name, weight = config.name or config.type, config.weight
     match config:
         case PythonCheck():
-            return checks.PythonCheck(user_code(config.target, folder), name=name, weight=weight)
+            return checks.PythonCheck(user_code(config.target, folder), name=name, weight=weight, dense=config.dense)
         case JsonSchemaCheck():
             return checks.JsonSchemaCheck(config.json_schema, name=name, weight=weight)
         case RegexCheck():

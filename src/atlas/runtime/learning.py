@@ -16,6 +16,7 @@ def memory_of(config: AtlasConfig, models: Models) -> Memory:
     model = models.seat("curator") if learning.update_enabled else None
     rules = MemoryRules(
         gate=learning.gate,
+        updates=learning.update_enabled,
         max_shown=learning.max_entries_shown if learning.apply_to_prompts else 0,
         max_tokens=learning.max_entry_tokens,
         holdout_trial=learning.holdout_trial,

@@ -77,13 +77,16 @@ class Session(Noun):
 
     @property
     def first_try(self) -> bool | None:
-        """Whether every first attempt stood without guidance; None when nobody can say.
+        """Whether the first attempt stood without guidance; None when nobody can say.
 
-        The teacher's word decides where there is one; an executed check overrules an acceptance.
+        A check that read the first attempt decides; else the teacher's word, which an executed check may overrule.
         """
-        value = self.reward.value if self.reward else None
+        first = [step.value for step in self.reward.steps if step.attempt == 1] if self.reward else []
+        if first:
+            return min(first) >= 0.5
         if any(not review.accepted for review in self.reviews if review.attempt == 1 and review.target != "plan"):
             return False
+        value = self.reward.value if self.reward else None
         if value is not None:
             return value >= 0.5
         return True if self.accepted else None
