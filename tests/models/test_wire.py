@@ -22,7 +22,21 @@ any_json = st.recursive(
     max_leaves=8,
 )
 wire_key = st.sampled_from(
-    ["choices", "message", "content", "tool_calls", "function", "name", "arguments", "usage", "prompt_tokens", "error"]
+    [
+        "choices",
+        "message",
+        "content",
+        "tool_calls",
+        "function",
+        "id",
+        "name",
+        "arguments",
+        "usage",
+        "prompt_tokens",
+        "error",
+        "model",
+        "token_ids",
+    ]
 )
 wire_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text,

@@ -81,6 +81,7 @@ class HttpAgent:
         """One try. `key` lets a careful service recognise a request that it has already worked on."""
         import aiohttp
 
+        await self._http.admit()
         try:
             async with self._http.session().post(
                 self._config.url,

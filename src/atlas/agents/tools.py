@@ -84,18 +84,22 @@ class Tool:
         Raises:
             ConfigError: there is none, or it is not callable.
         """
-        config = None if isinstance(source, str) else source
-        path = config.import_path if config else str(source)
+        path = source if isinstance(source, str) else source.import_path
         found = load_object(path, root=root)
         if not callable(found):
             raise ConfigError(f"The tool {path!a} is not callable.", "Name a function.")
         loaded = cls(found, loop=loop)
-        changes = config.model_dump(exclude={"import_path"}, exclude_unset=True, exclude_none=True) if config else {}
-        if "parameters" in changes:
-            check_schema(changes["parameters"])
-            loaded._own_schema = True
-        loaded.spec = loaded.spec.model_copy(update=changes)
+        if not isinstance(source, str):
+            loaded._configure(source)
         return loaded
+
+    def _configure(self, config: ToolConfig) -> None:
+        """Let what the configuration says win; a schema of the user's own then checks the arguments."""
+        changes = config.model_dump(exclude={"import_path"}, exclude_unset=True, exclude_none=True)
+        self._own_schema = "parameters" in changes
+        if self._own_schema:
+            check_schema(changes["parameters"])
+        self.spec = self.spec.model_copy(update=changes)
 
     async def run(self, call: ToolCall) -> str:
         """What the tool returns: a string as it is, anything else as JSON.

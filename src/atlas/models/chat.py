@@ -103,6 +103,7 @@ class ChatModel:
 
         host = self._endpoint.host
         try:
+            await self._http.admit()
             while True:
                 body = self._dialect.body(request, extra=self._config.extra_body, stream=speaker is not None)
                 async with self._http.session().post(

@@ -13,10 +13,9 @@ from atlas.schema import Request
 
 _LOG = logging.getLogger("atlas.models")
 _WEAKER: dict[JsonMode, JsonMode] = {"json_schema": "json_object", "json_object": "text"}
-_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json_object|structured|schema", re.I)
+_ABOUT_FORMAT = re.compile(r"response_format|json_schema|json_object|structured.output|guided", re.I)
 _NOT_TAKEN = re.compile(
-    r"support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|extra|only the default|deprecated|invalid",
-    re.I,
+    r"support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|only the default|deprecated", re.I
 )
 _OPTIONAL = ("temperature", "top_p", "seed", "stream_options", "return_token_ids")
 _LENGTH_FIELDS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}

@@ -7,12 +7,14 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from atlas.models.retry import RetryBudget
+from atlas.models.turnstile import Turnstile
 from atlas.schema import now
 from atlas.schema.errors import ConfigError, ModelBadReply
 
@@ -28,20 +30,35 @@ _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.I)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
+@dataclass(frozen=True)
+class _LoopState:
+    """What belongs to one event loop."""
+
+    session: aiohttp.ClientSession
+    turnstile: Turnstile
+
+
 class HttpPool:
     """Connections and retry budgets that every model and agent of a runtime shares."""
 
     def __init__(self, *, connections: int = 2000) -> None:
-        """`connections` bounds the open connections of one event loop."""
-        self._connections = connections
-        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        """`connections` bounds the open connections of one event loop, as half of the process's file limit does."""
+        self._connections = min(connections, _open_files() // 2)
+        self._states: dict[asyncio.AbstractEventLoop, _LoopState] = {}
         self._budgets: dict[str, RetryBudget] = defaultdict(RetryBudget)
 
     def session(self) -> aiohttp.ClientSession:
         """The session of the running event loop, made at the first use. Deadlines are the caller's."""
+        return self._of_this_loop().session
+
+    async def admit(self) -> None:
+        """Wait for a place in the flow of calls that begin; hardly ever, but in a burst."""
+        await self._of_this_loop().turnstile.enter()
+
+    def _of_this_loop(self) -> _LoopState:
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
+        state = self._states.get(loop)
+        if state is None:
             import aiohttp
 
             session = aiohttp.ClientSession(
@@ -50,9 +67,9 @@ class HttpPool:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "atlas-loop"},
             )
-            self._sessions = {old: kept for old, kept in self._sessions.items() if not old.is_closed()}
-            self._sessions[loop] = session
-        return session
+            self._states = {old: kept for old, kept in self._states.items() if not old.is_closed()}
+            state = self._states[loop] = _LoopState(session, Turnstile())
+        return state
 
     def budget(self, host: str) -> RetryBudget:
         """The retries that all callers of this host share."""
@@ -60,9 +77,19 @@ class HttpPool:
 
     async def close(self) -> None:
         """Close the running loop's connections; calling it twice is harmless."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+        state = self._states.pop(asyncio.get_running_loop(), None)
+        if state is not None:
+            await state.session.close()
+
+
+def _open_files() -> int:
+    """How many files this process may have open at once."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit to ask for.
+        return 8192
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else soft
 
 
 async def bounded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

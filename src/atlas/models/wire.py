@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -84,17 +84,20 @@ class Choice(_Wire):
     logprobs: Logprobs | None = None
 
 
+_Count = Annotated[int | None, Field(ge=0, le=10**12)]
+
+
 class _PromptDetails(_Wire):
-    cached_tokens: int | None = None
+    cached_tokens: _Count = None
 
 
 class WireUsage(_Wire):
     """What the server says that the call consumed."""
 
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
     prompt_tokens_details: _PromptDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
+    prompt_cache_hit_tokens: _Count = None
 
 
 class Reply(_Wire):
@@ -185,7 +188,7 @@ def decode(reply: Reply, request: Request, host: str) -> Completion:
         message=Message(role="assistant", content=scrub(text), tool_calls=calls),
         finish_reason="tool_calls" if calls else finish,
         usage=_usage(reply.usage, request, text),
-        model=reply.model or "",
+        model=scrub(reply.model or ""),
         token_ids=tuple(choice.token_ids or ()),
         logprob=sum(token.logprob for token in logprobs) if logprobs else None,
     )
@@ -214,7 +217,7 @@ def _decode_call(call: Call, index: int, host: str) -> ToolCall:
         raise ModelBadReply(f"{host} sent a tool call without a name.")
     arguments = call.function.arguments
     text = json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
-    return ToolCall(id=call.id or f"call_{index}", name=scrub(call.function.name), arguments=scrub(text))
+    return ToolCall(id=scrub(call.id or f"call_{index}"), name=scrub(call.function.name), arguments=scrub(text))
 
 
 def _usage(raw: object, request: Request, text: str) -> Usage:
