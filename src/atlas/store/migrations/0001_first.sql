@@ -108,7 +108,7 @@ CREATE FUNCTION atlas_uuid_at(moment timestamp) RETURNS uuid LANGUAGE sql IMMUTA
     SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
--- Make the partition of the week that a moment (UTC) lies in. Rows that already wait in the default partition stay there.
+-- Make the partition of the week that a moment (UTC) lies in.
 CREATE FUNCTION atlas_partition(moment timestamp) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     week timestamp := date_trunc('week', moment);
@@ -122,8 +122,8 @@ BEGIN
         EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)', part,
                        atlas_uuid_at(week), atlas_uuid_at(week + interval '7 days'));
     END IF;
-EXCEPTION WHEN check_violation THEN
-    NULL;
+EXCEPTION WHEN check_violation OR duplicate_table THEN
+    NULL;  -- Rows of this week wait in the default partition, or another process was first.
 END $$;
 
 -- A text with its references replaced by what they point to.
