@@ -64,6 +64,7 @@ BODIES: list[Body] = [
     ev.Planned(plan=Plan(steps=(Step(id=1, description="find"), Step(id=2, description="pay")))),
     model_called(),
     ev.ModelFailed(actor="teacher", purpose="verify", model="m", failure=FAILURE, latency_s=3.0),
+    ev.ToolStarted(call=ToolCall(id="1", name="find", arguments="{}")),
     ev.ToolCalled(
         use=ToolUse(call=ToolCall(id="1", name="find", arguments="{}"), output="7"), effect="none", latency_s=0
     ),
@@ -109,6 +110,7 @@ def test_every_kind_of_event_is_one_plain_line() -> None:
         "routed paired 0.70 by history: seen before",
         "student answer try 1: 120 tok $0.0012 0.25 s",
         "teacher verify try 1 failed: No answer came in 3 s.",
+        "tool find({}) starts",
         "tool find({}) -> 7",
         "reviewed try 1 not accepted: check the sum",
         "answered (accepted): refunded",
@@ -153,7 +155,7 @@ def test_a_table_of_many_sessions_fits_the_terminal() -> None:
 def test_judges_after_the_answer_are_counted_and_make_no_new_row() -> None:
     board = Board()
     events = session_events()
-    for event in events[:14]:
+    for event in events[:15]:
         state = board.apply(event)
     assert state is not None
     board.take_off(state)

@@ -48,8 +48,11 @@ class SessionState:
                 self.usage += completion.usage
                 self.doing = f"{actor} {purpose}"
                 self._at(body.step, body.attempt)
+            case ev.ToolStarted(call=call):
+                self.doing = f"tool {safe(call.name, 30)}"
+                self._at(body.step, body.attempt)
             case ev.ToolCalled(use=use):
-                self.doing = f"tool {safe(use.call.name, 30)}"
+                self.doing = f"tool {safe(use.call.name, 30)} done"
                 self._at(body.step, body.attempt)
             case ev.Planned(plan=plan):
                 self.steps = len(plan.steps)

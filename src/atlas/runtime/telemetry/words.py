@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from atlas.schema import Event, Review, Reward, Route, Usage, Verdict
+from atlas.schema import Event, Review, Reward, Route, ToolCall, Usage, Verdict
 from atlas.schema import events as ev
 
 LINE_CHARS = 160
@@ -61,7 +61,7 @@ def line(event: Event) -> str:
 def said(body: ev.Body) -> str:
     """What happened, in a few words."""
     match body:
-        case ev.ModelCalled() | ev.ModelFailed() | ev.ToolCalled():
+        case ev.ModelCalled() | ev.ModelFailed() | ev.ToolStarted() | ev.ToolCalled():
             return _call(body)
         case ev.Planned() | ev.Attempted() | ev.Reviewed() | ev.Answered() | ev.Degraded():
             return _work(body)
@@ -89,15 +89,17 @@ def _way(body: ev.Body) -> str:
             return body.type
 
 
-def _call(body: ev.ModelCalled | ev.ModelFailed | ev.ToolCalled) -> str:
+def _call(body: ev.ModelCalled | ev.ModelFailed | ev.ToolStarted | ev.ToolCalled) -> str:
     match body:
         case ev.ModelCalled(actor=actor, purpose=purpose, completion=completion, latency_s=seconds):
             return f"{actor} {purpose} {where(body.step, body.attempt)}: {tokens(completion.usage)} {seconds:.2f} s"
         case ev.ModelFailed(actor=actor, purpose=purpose, failure=failure):
             return f"{actor} {purpose} {where(body.step, body.attempt)} failed{_failure(failure)}"
+        case ev.ToolStarted(call=call):
+            return f"tool {_tool(call)} starts"
         case ev.ToolCalled(use=use):
             outcome = safe(use.output, 80) if use.error is None else f"error: {safe(use.error, 80)}"
-            return f"tool {safe(use.call.name, 60)}({safe(use.call.arguments, 80)}) -> {outcome}"
+            return f"tool {_tool(use.call)} -> {outcome}"
 
 
 def _work(body: ev.Planned | ev.Attempted | ev.Reviewed | ev.Answered | ev.Degraded) -> str:
@@ -126,6 +128,10 @@ def _after(body: ev.Judged | ev.JudgeFailed | ev.Rewarded | ev.Learnt | ev.Learn
             return f"learnt: {audience}'s playbook version {version}, {len(added)} new, {len(changed)} changed"
         case ev.LearningFailed(failure=failure):
             return f"learnt nothing{_failure(failure)}"
+
+
+def _tool(call: ToolCall) -> str:
+    return f"{safe(call.name, 60)}({safe(call.arguments, 80)})"
 
 
 def _route(route: Route) -> str:
