@@ -68,10 +68,8 @@ class Gathered:
         self._refusal.append(said.refusal or "")
         for call in said.tool_calls or ():
             self._add_call(call)
-        content = said.content
-        text = content or "" if not isinstance(content, list) else "".join(part.text or "" for part in content)
-        self._text.append(text)
-        return text
+        self._text.append(said.content or "")
+        return self._text[-1]
 
     def _add_call(self, piece: Call) -> None:
         """A piece continues the call of its index, unless it brings another id, or a name where no index is given."""
@@ -86,15 +84,12 @@ class Gathered:
             slot = self._slots[piece.index] = len(self._calls)
             self._calls.append(piece)
             self._arguments.append([])
-        if isinstance(piece.function.arguments, str):
-            self._arguments[slot].append(piece.function.arguments)
+        self._arguments[slot].append(piece.function.arguments or "")
 
     def reply(self) -> Reply:
         """The whole reply, as if it had not been streamed."""
         calls = [
-            Call(id=call.id, function=FunctionCall(name=call.function.name, arguments=call.function.arguments))
-            if isinstance(call.function.arguments, dict)
-            else Call(id=call.id, function=FunctionCall(name=call.function.name, arguments="".join(arguments)))
+            Call(id=call.id, function=FunctionCall(name=call.function.name, arguments="".join(arguments)))
             for call, arguments in zip(self._calls, self._arguments, strict=True)
         ]
         said = Said(content="".join(self._text), refusal="".join(self._refusal) or None, tool_calls=calls or None)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from atlas.models.text import estimate_tokens, one_line, scrub
 from atlas.schema import Completion, FinishReason, Message, Request, ToolCall, ToolSpec, Usage
@@ -39,11 +39,26 @@ class Part(_Wire):
     text: str | None = None
 
 
+_PARTS = TypeAdapter(list[Part])
+
+
+def _joined(content: Any) -> Any:
+    """Some servers send the text in parts."""
+    return (
+        "".join(part.text or "" for part in _PARTS.validate_python(content)) if isinstance(content, list) else content
+    )
+
+
+def _as_text(arguments: Any) -> Any:
+    """Some servers send the arguments parsed."""
+    return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments
+
+
 class FunctionCall(_Wire):
-    """Name and arguments of a call; some servers send the arguments parsed."""
+    """Name and arguments of a call, or a piece of them."""
 
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: Annotated[str | None, BeforeValidator(_as_text)] = None
 
 
 class Call(_Wire):
@@ -57,7 +72,7 @@ class Call(_Wire):
 class Said(_Wire):
     """What the assistant said, or a piece of it."""
 
-    content: str | list[Part] | None = None
+    content: Annotated[str | None, BeforeValidator(_joined)] = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
 
@@ -177,8 +192,7 @@ def decode(reply: Reply, request: Request, host: str) -> Completion:
     if not reply.choices:
         raise ModelBadReply(f"{host} sent a reply without a choice.")
     choice = reply.choices[0]
-    content = choice.message.content
-    text = content or "" if not isinstance(content, list) else "".join(part.text or "" for part in content)
+    text = choice.message.content or ""
     finish = _FINISH.get(choice.finish_reason or "", "stop")
     if choice.message.refusal and not text:
         text, finish = choice.message.refusal, "content_filter"
@@ -215,9 +229,11 @@ def _encode_tool(tool: ToolSpec) -> dict[str, Any]:
 def _decode_call(call: Call, index: int, host: str) -> ToolCall:
     if not call.function.name:
         raise ModelBadReply(f"{host} sent a tool call without a name.")
-    arguments = call.function.arguments
-    text = json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else arguments or ""
-    return ToolCall(id=scrub(call.id or f"call_{index}"), name=scrub(call.function.name), arguments=scrub(text))
+    return ToolCall(
+        id=scrub(call.id or f"call_{index}"),
+        name=scrub(call.function.name),
+        arguments=scrub(call.function.arguments or ""),
+    )
 
 
 def _usage(raw: object, request: Request, text: str) -> Usage:
