@@ -56,7 +56,7 @@ def mock_server(script: Path) -> Iterator[None]:
         ["synthesis", "You write the final answer to the task"],
         ["learning", "You write lessons from one finished session"],
         ["probe", "You estimate whether an agent will solve"],
-        ["reward", "You judge|You score|judge of"],
+        ["reward", "[Jj]udge"],
         ["executor", "careful accounting assistant"],
     ]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

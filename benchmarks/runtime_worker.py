@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 from atlas.config import AtlasConfig
 from atlas.runtime import Runtime, open_runtime
@@ -46,7 +47,7 @@ def config(**changes: object) -> AtlasConfig:
     return AtlasConfig.model_validate(tree | changes)
 
 
-def plain_replies() -> None:
+def plain_replies(answer: str = ("The total is 60 because 10+20+30=60. " * 11)[:400]) -> None:
     """Set the mock's roles to the shapes that our schemas ask for."""
     verdict = {
         "principles": [{"name": "Correctness", "weight": 1.0, "description": "Right answer"}],
@@ -59,7 +60,7 @@ def plain_replies() -> None:
     steps = {"steps": [{"id": 1, "description": "Add up the three amounts", "depends_on": []}]}
     accepted = {"accepted": True, "guidance": None}
     override = {
-        "executor": ("The total is 60 because 10+20+30=60. " * 11)[:400],
+        "executor": answer,
         "plan": steps,
         "plan_review": accepted,
         "validation": accepted,
@@ -186,7 +187,7 @@ def short_folder() -> Iterator[str]:
 
 async def crowd(folder: Path, sessions: int = 2000) -> dict[str, object]:
     """Many sessions at once: none may fail, the event loop may not stall, connections and round trips stay few."""
-    from atlas.store import start_embedded
+    from atlas.store.embedded import start_embedded
 
     stalls: list[float] = []
 
@@ -198,9 +199,10 @@ async def crowd(folder: Path, sessions: int = 2000) -> dict[str, object]:
 
     embedded = await start_embedded(folder / ".atlas")
     with short_folder() as sockets:
-        proxy = CountingProxy(str(Path(embedded.socket_folder) / ".s.PGSQL.5432"))
+        socket_folder = parse_qs(urlsplit(embedded.dsn).query)["host"][0]
+        proxy = CountingProxy(str(Path(socket_folder) / ".s.PGSQL.5432"))
         server = await asyncio.start_unix_server(proxy, str(Path(sockets) / ".s.PGSQL.5432"))
-        url = embedded.dsn.replace(str(embedded.socket_folder), sockets)
+        url = embedded.dsn.replace(quote(socket_folder), quote(sockets))
         check = {"checks": [{"type": "regex", "pattern": "60"}], "storage": {"database_url": url}}
         async with await open_runtime(config(**check), folder=folder) as runtime:
             for number in range(20):
@@ -230,10 +232,10 @@ async def copies(folder: Path) -> dict[str, object]:
     """How often one answer stands in judge prompts and in the database; and lost updates of one playbook."""
     import asyncpg
 
-    from atlas.store import start_embedded
+    from atlas.store.embedded import start_embedded
 
     marker = "The total is 60 because 10+20+30=60. " * 10
-    control("/control", {"override": {"executor": marker}})
+    plain_replies(marker)
     embedded = await start_embedded(folder / ".atlas")
     async with await open_runtime(config(), folder=folder) as runtime:
         control("/control", {"record": True})
@@ -241,12 +243,12 @@ async def copies(folder: Path) -> dict[str, object]:
         log = control("/log")
         await runtime.store.flush()
         kept = await _race(runtime)
-    asked = [
-        one for one in log if one["role"] == "reward" or ("fence" in json.dumps(one["body"]) and one["role"] == "other")
-    ]
-    judge = max((json.dumps(one["body"]).count(marker.strip()) for one in asked), default=0)
+    asked = [json.dumps(one["body"]) for one in log if one["role"] == "reward"]
+    judge = max(body.count(marker.strip()) for body in asked)
     connection = await asyncpg.connect(embedded.dsn)
-    tables = await connection.fetch("select quote_ident(tablename) t from pg_tables where schemaname = 'public'")
+    tables = await connection.fetch(
+        "select oid::regclass::text t from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+    )
     stored = 0
     for row in tables:
         texts = await connection.fetch(f"select x::text v from {row['t']} x")

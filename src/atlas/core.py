@@ -106,15 +106,17 @@ def _submit(
         user_loop = None
     stream = sys.stderr.isatty() if stream_progress is None else stream_progress
     host = _host()
-    return host.service.submit(host.answer(_Order(config, function, user_loop, stream), task, options.get("lane"), metadata))
+    return host.service.submit(
+        host.answer(_Order(config, function, user_loop, stream), task, options.get("lane"), metadata)
+    )
 
 
-def _configuration(
-    config_path: str | Path | None, options: Options
-) -> tuple[AtlasConfig, Callable[..., Any] | None]:
+def _configuration(config_path: str | Path | None, options: Options) -> tuple[AtlasConfig, Callable[..., Any] | None]:
     agent, config = options.get("agent"), options.get("config")
     if sum(given is not None for given in (config_path, agent, config)) != 1:
-        raise ConfigError("Give exactly one of config_path, config and agent.", 'For example: run("…", agent="openai:gpt-5").')
+        raise ConfigError(
+            "Give exactly one of config_path, config and agent.", 'For example: run("…", agent="openai:gpt-5").'
+        )
     if config_path is not None:
         return load_config(config_path), None
     if config is not None:
@@ -147,9 +149,7 @@ class _Host:
         self._runtimes: dict[object, asyncio.Task[Runtime]] = {}
         atexit.register(self.close)
 
-    async def answer(
-        self, order: _Order, task: Task, lane: Lane | None, metadata: Mapping[str, Any] | None
-    ) -> Result:
+    async def answer(self, order: _Order, task: Task, lane: Lane | None, metadata: Mapping[str, Any] | None) -> Result:
         """A session's result at the moment of its answer."""
         runtime = await self._runtime(order)
         running = await runtime.start(task, lane=lane, metadata=metadata)

@@ -119,7 +119,9 @@ def receipt_table(receipt: Receipt) -> Table:
     table.add_row("at least as good as alone", _rate(receipt.non_degradation), "")
     tokens = receipt.tokens_per_task
     ratio = tokens.last_third / tokens.first_third
-    table.add_row("tokens per ticket, all roles", f"{tokens.first_third:.0f} -> {tokens.last_third:.0f}", f"x {ratio:.2f}")
+    table.add_row(
+        "tokens per ticket, all roles", f"{tokens.first_third:.0f} -> {tokens.last_third:.0f}", f"x {ratio:.2f}"
+    )
     table.add_row("tokens by role", ", ".join(f"{role} {n}" for role, n in receipt.tokens_by_role.items()), "")
     table.add_row("supervision tax", f"{receipt.supervision_tax:.2f}", "tokens per student token")
     for name, lanes in receipt.lanes.items():
