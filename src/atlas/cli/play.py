@@ -15,7 +15,7 @@ import click
 from atlas.cli.app import INTERRUPTED, OK, code_of, complain
 from atlas.cli.text import say, session_line
 from atlas.runtime import Running, Runtime, open_runtime, result_of
-from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus
+from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus, Subscription
 from atlas.schema.errors import AtlasError
 from atlas.schema.events import Answered
 
@@ -35,12 +35,12 @@ class Manner:
     as_json: bool
     """The result as one JSON object on stdout, after its events where they are streamed."""
 
-    def attach(self, bus: EventBus) -> None:
+    def attach(self, bus: EventBus) -> Subscription | None:
         """Show the bus's events in this manner."""
-        if self.as_json and self.stream:
-            ConsoleTelemetryStreamer(sys.stdout, mode="json").attach(bus)
-        elif not self.as_json and (sys.stderr.isatty() if self.stream is None else self.stream):
-            ConsoleTelemetryStreamer().attach(bus)
+        if self.as_json:
+            return ConsoleTelemetryStreamer(sys.stdout, mode="json").attach(bus) if self.stream else None
+        stream = sys.stderr.isatty() if self.stream is None else self.stream
+        return ConsoleTelemetryStreamer().attach(bus) if stream else None
 
 
 def play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int:
@@ -50,38 +50,47 @@ def play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int
 
 async def _play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int:
     bus = EventBus(parent=EVERYWHERE)
-    manner.attach(bus)
+    shown = manner.attach(bus)
     _stop_on_sigterm()
     try:
         async with await open_runtime(config, folder=folder, bus=bus) as runtime:
-            return await _answer(await begin(runtime), manner, resumable=config.storage is not None)
+            running = await begin(runtime)
+            try:
+                return await _answer(running, manner, shown)
+            except asyncio.CancelledError:
+                await running.interrupt()
+                await _seen(shown)
+                return _interrupted(running, resumable=config.storage is not None)
     finally:
         await bus.aclose()
 
 
-async def _answer(running: Running, manner: Manner, *, resumable: bool) -> int:
+async def _answer(running: Running, manner: Manner, shown: Subscription | None) -> int:
     try:
         session = await running.answered()
-        if not manner.as_json:
-            say(session.answer or "")
-    except asyncio.CancelledError:
-        return _interrupted(running, resumable=resumable)
     except AtlasError as error:
+        await _seen(shown)
         complain(error)
         click.echo(
             f"atlas: session {running.session_id} failed; see: atlas session show {running.session_id}", err=True
         )
         return code_of(error)
-    try:
-        session = await running.settled()
-    except asyncio.CancelledError:
-        await running.interrupt()
-        return _interrupted(running, resumable=resumable)
+    if not manner.as_json:
+        await _seen(shown)
+        say(session.answer or "")
+    session = await running.settled()
+    await _seen(shown)
     if manner.as_json:
         click.echo(result_of(session, running.events).model_dump_json(exclude={"events"}))
     else:
         click.echo(session_line(session), err=True)
     return OK
+
+
+async def _seen(shown: Subscription | None) -> None:
+    """Wait until the progress is printed, so that what follows stands below it."""
+    if shown is not None:
+        await asyncio.to_thread(shown.flush)
 
 
 def _interrupted(running: Running, *, resumable: bool) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -58,8 +60,10 @@ class Subscription:
         self._mailbox = Mailbox(capacity)
         self._ready = threading.Condition()
         self._ended = False
+        self._handled = 0
         self._thread = threading.Thread(target=self._run, name="atlas-subscriber", daemon=True)
         self._thread.start()
+        _open.add(self)
 
     @property
     def dropped(self) -> int:
@@ -71,7 +75,13 @@ class Subscription:
         with self._ready:
             if not self._ended:
                 self._mailbox.put(event)
-                self._ready.notify()
+                self._ready.notify_all()
+
+    def flush(self, timeout_s: float = 2.0) -> bool:
+        """Wait until the callback has seen what was published so far; False when it did not in `timeout_s` seconds."""
+        with self._ready:
+            wanted = self._mailbox.taken
+            return self._ready.wait_for(lambda: self._handled + self._mailbox.dropped >= wanted, timeout_s)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Stop listening. What waits is still delivered, for at most `timeout_s` seconds."""
@@ -84,7 +94,8 @@ class Subscription:
             if self._ended:
                 return
             self._ended = True
-            self._ready.notify()
+            self._ready.notify_all()
+        _open.discard(self)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout_s)
         tell_loss(self._mailbox)
@@ -92,6 +103,9 @@ class Subscription:
     def _run(self) -> None:
         while (event := self._next()) is not None:
             self._call(lambda event=event: self._callback(event))
+            with self._ready:
+                self._handled += 1
+                self._ready.notify_all()
         if self._on_end is not None:
             self._call(self._on_end)
 
@@ -110,6 +124,16 @@ class Subscription:
             self.failures += 1
             if self.failures == 1:
                 _log.warning("An event subscriber raised %s: %s", type(error).__name__, error)
+
+
+_open: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """At the interpreter's end what waits is still delivered; exit handlers registered later have run by then."""
+    for subscription in list(_open):
+        subscription.close()
 
 
 class EventStream:

@@ -60,25 +60,33 @@ class ConsoleTelemetryStreamer:
 
 
 class _Screen:
-    """The live table: one row for each running session, one lasting line for each finished one."""
+    """The live table: one row for each running session, one lasting line for each finished one.
+
+    It is on the terminal only while a session runs, so that an answer can be printed below the lasting lines.
+    """
 
     def __init__(self, output: TextIO) -> None:
-        self._output = output
+        from rich.console import Console
+
+        self._console: Console = Console(file=output, force_terminal=True)
         self._board = Board()
         self._lock = threading.Lock()
         self._live: Live | None = None
 
     def show(self, event: Event) -> None:
         """Take in one event; what is over is printed above the table."""
-        live = self._started()
         with self._lock:
             state = self._board.apply(event)
             if state is None:
                 lasting = _afterwards(event)
             else:
                 lasting = self._over(state) if isinstance(event.body, Finished) else None
+        if self._board.sessions:
+            self._start()
         if lasting is not None:
-            live.console.print(lasting, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(lasting, markup=False, highlight=False, soft_wrap=True)
+        if not self._board.sessions:
+            self.close()
 
     def close(self) -> None:
         """Take the table off the terminal."""
@@ -93,27 +101,25 @@ class _Screen:
         verdict = f" {state.verdict}" if state.verdict else ""
         return f"{state.status} {state.id} {state.lane or '-'}{verdict} {tokens(state.usage)} {seconds:.1f} s"
 
-    def _started(self) -> Live:
-        if self._live is None:
-            from rich.console import Console
-            from rich.live import Live
+    def _start(self) -> None:
+        if self._live is not None:
+            return
+        from rich.live import Live
 
-            console = Console(file=self._output, force_terminal=True)
-            self._live = Live(
-                console=console,
-                get_renderable=lambda: self._table(console),
-                refresh_per_second=REFRESH_PER_SECOND,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            atexit.register(self.close)  # rich hides the cursor; it must come back whatever happens
-            self._live.start()
-        return self._live
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._table,
+            refresh_per_second=REFRESH_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        atexit.register(self.close)  # rich hides the cursor; it must come back whatever happens
+        self._live.start()
 
-    def _table(self, console: Console) -> Table:
+    def _table(self) -> Table:
         with self._lock:
-            return board_table(self._board, rows=max(1, console.height - SPARE_LINES))
+            return board_table(self._board, rows=max(1, self._console.height - SPARE_LINES))
 
 
 def board_table(board: Board, *, rows: int) -> Table:
