@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+from atlas.agents.prompting import PLAYBOOK_HEAD
 from atlas.models.fence import Fence, tool_line
 from atlas.schema import Attempt, Message, Plan, Recalled, Step, Task
 
@@ -24,10 +25,8 @@ def system(static: str, recalled: Recalled | None = None) -> tuple[Message, ...]
     """The static role text, then the playbook entries this session sees in the order of their ids; nothing if empty."""
     shown = sorted(recalled.shown, key=lambda entry: entry.id) if recalled else []
     lines = [f"- {entry.cue.text}: {entry.action}" if entry.cue.text else f"- {entry.action}" for entry in shown]
-    parts = [static] if static else []
-    if lines:
-        parts.append("Playbook:\n" + "\n".join(lines))
-    return (Message(role="system", content="\n".join(parts)),) if parts else ()
+    text = (static + PLAYBOOK_HEAD + "\n".join(lines)).lstrip() if lines else static
+    return (Message(role="system", content=text),) if text else ()
 
 
 def user(content: str) -> Message:

@@ -62,12 +62,15 @@ async def open_runtime(
     loop = Loop(
         store, memory, triage=triage, lanes=_lanes(config, student, teacher), judges=rewarder, limits=_limits(config)
     )
-    policy = ";".join(f"{seat}={name}" for seat, name in _policy(student.agent, teacher))
+    policy = _policy(config, student.agent, teacher)
     return Runtime(loop, store, bus, policy=policy, closables=(student.agent, models))
 
 
-def _policy(agent: Agent, teacher: Teacher | None) -> list[tuple[str, str]]:
-    return [("student", agent.name), *([("teacher", teacher.model.name)] if teacher else [])]
+def _policy(config: AtlasConfig, agent: Agent, teacher: Teacher | None) -> str:
+    """Which models serve, on one line; a student that the user named carries the name."""
+    name = config.agent.name
+    student = agent.name if name in ("agent", agent.name) else f"{name} ({agent.name})"
+    return f"student={student}" + (f";teacher={teacher.model.name}" if teacher else "")
 
 
 def _lanes(config: AtlasConfig, student: Student, teacher: Teacher | None) -> dict[Lane, LanePlay]:

@@ -16,7 +16,6 @@ from atlas.config import (
     ModelAgentConfig,
     PythonAgentConfig,
     Seat,
-    ToolConfig,
 )
 from atlas.models import HttpPool, Model, open_model
 from atlas.roles import Student, StudentLimits, StudentPrompts, Teacher, TeacherLimits, TeacherPrompts
@@ -73,7 +72,7 @@ def open_agent(
             return ModelAgent(
                 models.open(config.llm_of("student") or agent.llm),
                 system_prompt=agent.system_prompt or "",
-                tools=[_tool(tool, folder) for tool in agent.tools],
+                tools=[Tool.load(tool, root=folder, loop=user_loop) for tool in agent.tools],
                 tool_choice=config.student.tool_choice,
             )
         case PythonAgentConfig() as agent:
@@ -87,10 +86,6 @@ def open_agent(
             if given is None:
                 raise ConfigError("agent.type given needs a callable.", "Call run(task, agent=my_function).")
             return PythonAgent(given, loop=user_loop)
-
-
-def _tool(config: ToolConfig, folder: Path) -> Tool:
-    return Tool.load(config.import_path, root=folder)
 
 
 def student_of(config: AtlasConfig, agent: Agent) -> Student:
