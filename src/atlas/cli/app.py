@@ -101,9 +101,13 @@ def run_command(argv: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except SystemExit as error:
+        # click's own way out when the reader of stdout has gone (`atlas session list | head`): that is no failure.
+        if isinstance(error.__context__, BrokenPipeError):
+            return OK
+        raise
     except BrokenPipeError:
-        # The reader of stdout has gone (`atlas session list | head`). Nothing more can be said there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the same, noticed at the last flush
         return OK
     except Exception as error:  # the outermost boundary: every failure becomes a line and an exit code here
         if "--debug" in argv[:1]:
