@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,10 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def url(place: Path) -> Iterator[str]:
     """The address of a server that runs as long as the tests do."""
-    share = asyncio.run(start_embedded(place / "shared"))
-    yield share.dsn
-    asyncio.run(share.close())
+    with ThreadPoolExecutor(1) as elsewhere:  # A loop may already run in this thread.
+        share = elsewhere.submit(lambda: asyncio.run(start_embedded(place / "shared"))).result()
+        yield share.dsn
+        elsewhere.submit(lambda: asyncio.run(share.close())).result()
 
 
 @pytest.fixture

@@ -42,6 +42,13 @@ def folder(place: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture
+def closed(folder: Path) -> Path:
+    """A folder that only its owner may enter."""
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
 def client(folder: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
@@ -70,6 +77,10 @@ def runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def until(condition: Callable[[], bool], seconds: float) -> float:
@@ -135,8 +146,7 @@ async def test_a_killed_server_is_started_again_by_its_client(folder: Path) -> N
 async def test_a_killed_guard_takes_the_server_with_it(folder: Path) -> None:
     share = await start_embedded(folder)
     pid = server_pid(folder)
-    guard = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    os.kill(guard, signal.SIGKILL)
+    os.kill(parent_of(pid), signal.SIGKILL)
     until(lambda: not runs(pid), 3.0)
     await share.ensure()
     assert await ask(share.dsn) == 42
@@ -195,16 +205,18 @@ async def test_no_binaries_is_a_clear_error(folder: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop to another user")
-async def test_root_links_outside_where_the_user_cannot_enter(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder.mkdir()
-    folder.chmod(0o700)
+async def test_root_links_outside_where_the_user_cannot_enter(
+    closed: Path, place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = closed
+    monkeypatch.setattr(place_module, "OUTSIDE", (place,))
     share = await start_embedded(folder / "state")
     linked = (folder / "state" / "pg").resolve()
     assert await ask(share.dsn) == 42
     await share.close()
     assert not linked.is_relative_to(folder)
     assert str(linked) in caplog.text
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not reaches(Account(name="stranger", uid=54321, gid=54321), folder)
     again = await start_embedded(folder / "state")
     await again.close()
     assert (folder / "state" / "pg").resolve() == linked
@@ -212,7 +224,10 @@ async def test_root_links_outside_where_the_user_cannot_enter(folder: Path, capl
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to drop to another user")
-async def test_binaries_that_the_user_cannot_reach_are_copied(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_binaries_that_the_user_cannot_reach_are_copied(
+    folder: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place_module, "OUTSIDE", (place,))
     real = find_place(folder)
     assert real.account is not None
     hidden = folder / "venv"

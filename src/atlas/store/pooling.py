@@ -74,7 +74,9 @@ class Pool:
         self._root: str | None = ""
 
     def encode(self, seq: int, body: BaseModel) -> bytes:
-        """The body of event `seq` as UTF-8 JSON. Events must come in order."""
+        """The body of event `seq` as UTF-8 JSON; it refers to earlier events only, also when it comes a second time."""
+        if seq <= self._seq:
+            self._forget(lambda marker: int(marker[2 : marker.index(":")]) >= seq)
         self._seq = seq
         self._root = ""
         return self._encode(body)
@@ -88,6 +90,8 @@ class Pool:
         try:
             return self._dump_quickly(body)
         except UnicodeEncodeError:  # A lone surrogate, a NUL or the escape character itself: rare.
+            own = f"{ESC}r{self._seq}:"
+            self._forget(lambda marker: marker.startswith(own))
             return self._dump_carefully(body)
 
     def _dump_quickly(self, body: BaseModel) -> bytes:
@@ -96,17 +100,11 @@ class Pool:
         Raises:
             UnicodeEncodeError: one does.
         """
-        known = len(self._whole)
         self._references = 0
         text = _dump(self._noun(body, self._root))
-        if "\\u0000" in text or text.count(ESC) != self._references:
-            self._forget_after(known)
-            raise UnicodeEncodeError("utf-8", text[:1], 0, 1, "needs an escape")
-        try:
+        if "\\u0000" not in text and text.count(ESC) == self._references:
             return text.encode()
-        except UnicodeEncodeError:
-            self._forget_after(known)
-            raise
+        raise UnicodeEncodeError("utf-8", text[:1], 0, 1, "needs an escape")
 
     def _dump_carefully(self, body: BaseModel) -> bytes:
         self._careful = True
@@ -115,11 +113,10 @@ class Pool:
         finally:
             self._careful = False
 
-    def _forget_after(self, known: int) -> None:
-        fresh = list(self._whole)[known:]
-        for text in fresh:
-            del self._whole[text]
-        self._recent = deque((pair for pair in self._recent if pair[0] in self._whole), maxlen=RECENT)
+    def _forget(self, gone: Callable[[str], bool]) -> None:
+        """Remember no text whose marker is gone."""
+        self._whole = {text: marker for text, marker in self._whole.items() if not gone(marker)}
+        self._recent = deque((pair for pair in self._recent if not gone(pair[1])), maxlen=RECENT)
 
     def _noun(self, noun: BaseModel, path: str | None) -> dict[str, Any]:
         told: dict[str, Any] = {}

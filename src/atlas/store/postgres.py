@@ -33,6 +33,8 @@ POOLS = 4096
 """Sessions whose texts are remembered at a time; forgetting one costs disk, nothing else."""
 PAGE = 200
 """Session lines fetched in one round trip."""
+CLOSE_PATIENCE_S = 10.0
+"""How long `close` waits for the database to take what waits."""
 MAX_SEQ = 2**31 - 1
 _BODY: TypeAdapter[Body] = TypeAdapter(Body)
 _PLAYBOOK = TypeAdapter(Playbook)
@@ -49,7 +51,13 @@ class PgStore:
 
     async def append(self, events: Sequence[Event]) -> None:
         """See `Store.append`."""
-        await self._writer.append([self._row(event) for event in events])
+        rows = [self._row(event) for event in events]
+        try:
+            await self._writer.append(rows)
+        except StoreError:
+            for event in events:  # What was not accepted must not be referred to.
+                self._pools.pop(event.session_id, None)
+            raise
 
     async def flush(self, *, timeout_s: float = 30.0) -> Flushed:
         """See `Store.flush`."""
@@ -147,7 +155,7 @@ class PgStore:
     async def close(self) -> None:
         """See `Store.close`."""
         if self._closed is None:
-            self._closed = await self._writer.close(timeout_s=10.0)
+            self._closed = await self._writer.close(timeout_s=CLOSE_PATIENCE_S)
             await self._database.close()
 
     def _row(self, event: Event) -> Row:

@@ -282,7 +282,8 @@ BEGIN
         SELECT coalesce(array_agg(new.n ORDER BY new.n), '{}') INTO clashes
         FROM unnest(ids, seqs, ats, payloads) WITH ORDINALITY AS new(session, seq, at, p, n)
         JOIN events e ON e.session = new.session AND e.seq = new.seq
-        WHERE e.at <> new.at OR e.payload <> new.p;
+        WHERE e.at <> new.at
+           OR atlas_restored(e.session, e.payload) <> atlas_restored(new.session, new.p);
     END IF;
     INSERT INTO sessions (uid, task, metadata, created_at, tenant, learning_key, policy, lease_owner)
     SELECT new.session, p #>> '{task,prompt}',
@@ -396,14 +397,16 @@ SELECT s.id AS session_id, a.step AS step_id, a.attempt, jsonb_build_object(
         FROM events r WHERE r.session = s.uid AND r.type = 'reviewed' AND r.step = a.step AND r.attempt = a.attempt
           AND r.payload #>> '{review,target}' <> 'plan'
         ORDER BY r.seq DESC LIMIT 1), '{}'),
-    'reward', (
+    'reward', coalesce((
         SELECT jsonb_build_object('score', one -> 'value', 'judges', '[]'::jsonb, 'rationale', NULL)
         FROM (SELECT j.payload FROM events j
               WHERE j.session = s.uid AND j.type = 'rewarded' ORDER BY j.seq DESC LIMIT 1) AS rewarded,
             jsonb_array_elements(rewarded.payload #> '{reward,steps}') AS one
-        WHERE (one ->> 'step')::integer = a.step AND (one ->> 'attempt')::integer = a.attempt LIMIT 1)) AS evaluation
+        WHERE (one ->> 'step')::integer = a.step AND (one ->> 'attempt')::integer = a.attempt LIMIT 1),
+        CASE WHEN a.step = 0 AND a.is_last THEN s.reward END)) AS evaluation
 FROM sessions s CROSS JOIN LATERAL (
-    SELECT DISTINCT e.step, e.attempt FROM events e WHERE e.session = s.uid AND e.type = 'attempted'
+    SELECT e.step, e.attempt, e.attempt = max(e.attempt) OVER (PARTITION BY e.step) AS is_last
+    FROM events e WHERE e.session = s.uid AND e.type = 'attempted' GROUP BY e.step, e.attempt
 ) AS a;
 
 CREATE VIEW step_results AS
