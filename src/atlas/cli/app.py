@@ -29,6 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "See the agent learn: no key, no network, under two minutes."),
     "run": Entry("run", "Take one task through the loop and print its answer."),
     "resume": Entry("resume", "Continue an interrupted session without paying twice."),
+    "replay": Entry("replay", "Play a recorded session again, offline, or with one thing changed."),
     "session": Entry("session", "List sessions, or show one."),
     "playbook": Entry("playbook", "Show what was learnt."),
     "config": Entry("check", "Check a configuration file."),
@@ -73,6 +74,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(found, "commands", {}).get(cmd_name) or found.command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. A reader of stdout that leaves (`atlas session list | head`) is no failure."""
+        try:
+            returned = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        return returned
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
@@ -94,21 +105,12 @@ def run_command(argv: list[str]) -> int:
     """Run one command line; gives the exit code. No error leaves as a traceback unless --debug asks for it."""
     try:
         returned = atlas.main(args=argv, prog_name="atlas", standalone_mode=False)
-        sys.stdout.flush()
         return returned if isinstance(returned, int) else OK
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except SystemExit as error:
-        # click's own way out when the reader of stdout has gone (`atlas session list | head`): that is no failure.
-        if isinstance(error.__context__, BrokenPipeError):
-            return OK
-        raise
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the same, noticed at the last flush
-        return OK
     except Exception as error:  # the outermost boundary: every failure becomes a line and an exit code here
         if "--debug" in argv[:1]:
             traceback.print_exc()
