@@ -86,7 +86,9 @@ def test_an_error_names_the_session() -> None:
     assert caught.value.session_id
 
 
-@pytest.mark.parametrize("arguments", [{}, {"agent": "openai:", "config_path": None}, {"agent": str, "config_path": "x"}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"agent": "openai:", "config_path": None}, {"agent": str, "config_path": "x"}]
+)
 def test_wrong_arguments_are_told_in_one_line(arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         run("x", **arguments)

@@ -99,7 +99,9 @@ async def test_the_retry_continues_the_conversation_and_carries_the_guidance() -
     assert "Recompute the total." in second.messages[-1].content
 
 
-@pytest.mark.parametrize("broken", ["", "looks fine", "```json\n{\"accepted\": 1}\n```", '{"accepted": false, "guidance": null}'])
+@pytest.mark.parametrize(
+    "broken", ["", "looks fine", '```json\n{"accepted": 1}\n```', '{"accepted": false, "guidance": null}']
+)
 async def test_a_teacher_that_cannot_be_read_gives_no_review(broken: str) -> None:
     trace = ListTrace()
     played = await PairedLane(student_of(in_turn("50")), teacher_of(lambda _: broken), retries=1).play(scene_of(trace))
@@ -179,7 +181,9 @@ async def test_coach_without_a_usable_plan_plays_paired(plan: str) -> None:
         asked = "".join(message.content for message in request.messages)
         return plan if "You split the task" in asked else "60"
 
-    played = await CoachLane(student_of(reply), teacher_of(lambda _: ACCEPT), retries=0, parallel_steps=1).play(scene_of(trace))
+    played = await CoachLane(student_of(reply), teacher_of(lambda _: ACCEPT), retries=0, parallel_steps=1).play(
+        scene_of(trace)
+    )
     assert (played.answer, played.accepted) == ("60", True)
     assert "playing paired" in trace.of(Degraded)[0].what
 

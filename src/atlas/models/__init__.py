@@ -6,6 +6,7 @@ from atlas.models.chat import ChatModel
 from atlas.models.fence import Fence
 from atlas.models.http import HttpPool
 from atlas.models.open import open_model
+from atlas.models.recording import Recording
 from atlas.models.replay import ReplayModel
 from atlas.models.retry import Pace, Retrier, RetryBudget
 from atlas.models.scripted import ScriptedModel
@@ -21,6 +22,7 @@ __all__ = [
     "OnText",
     "Pace",
     "Place",
+    "Recording",
     "ReplayModel",
     "Retrier",
     "RetryBudget",

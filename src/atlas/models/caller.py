@@ -201,6 +201,7 @@ class Caller:
                 ModelFailed(
                     **place.model_dump(),
                     model=model.name,
+                    request_hash=key,
                     failure=Failure.of(error),
                     latency_s=time.perf_counter() - started,
                 )

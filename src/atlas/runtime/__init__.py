@@ -1,9 +1,20 @@
 """The way of a session: loop, running sessions, and what they hold open."""
 
 from atlas.runtime.build import STATE_FOLDER, open_runtime
+from atlas.runtime.replaying import Replayed
 from atlas.runtime.result import Result, StepResult, result_of
 from atlas.runtime.running import Running
 from atlas.runtime.runtime import Runtime
 from atlas.runtime.service import Service
 
-__all__ = ["STATE_FOLDER", "Result", "Running", "Runtime", "Service", "StepResult", "open_runtime", "result_of"]
+__all__ = [
+    "STATE_FOLDER",
+    "Replayed",
+    "Result",
+    "Running",
+    "Runtime",
+    "Service",
+    "StepResult",
+    "open_runtime",
+    "result_of",
+]

@@ -48,6 +48,8 @@ class Opening:
     """Finished calls, when it is resumed."""
     forced: Lane | None = None
     """A lane the caller asks for."""
+    background: Background | None = None
+    """Playbooks and history to go by instead of the newest."""
     on_text: OnText | None = None
     """Receives the student's words while they stream."""
 
@@ -84,7 +86,7 @@ class Loop:
             max_tokens=limits.max_tokens,
             call_timeout_s=limits.call_timeout_s,
         )
-        background = await self._background(task, trace)
+        background = opening.background or await self._background(task, trace)
         student, teacher = self._recalled(opening, background)
         await trace.record(MemoryRecalled(student=student, teacher=teacher))
         route = await self._triage.route(task, background, caller, forced=opening.forced)

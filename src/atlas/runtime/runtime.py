@@ -9,10 +9,11 @@ from typing import Protocol
 
 from atlas.models import Journal, OnText
 from atlas.runtime.loop import Loop, Opening
+from atlas.runtime.replaying import Replayed, replay
 from atlas.runtime.running import Running
 from atlas.runtime.telemetry import EventBus
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Lane, Task, new_id
+from atlas.schema import Background, Lane, Session, Task, new_id
 from atlas.schema.errors import ConfigError
 from atlas.schema.events import SessionResumed, SessionStarted
 from atlas.store import Store
@@ -52,9 +53,7 @@ class Runtime:
         Raises:
             StoreError: the session could not be recorded.
         """
-        trace = SessionTrace(new_id(), self.store, self.bus.publish)
-        await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=dict(metadata or {})))
-        return self._track(Opening(task=task, trace=trace, journal=Journal(), forced=lane, on_text=on_text))
+        return await self._begin(task, lane, dict(metadata or {}), on_text=on_text)
 
     async def resume(self, session_id: str, *, on_text: OnText | None = None) -> Running:
         """Continue an interrupted session; its finished model and tool calls are not paid again.
@@ -62,9 +61,7 @@ class Runtime:
         Raises:
             ConfigError: no such session, or it has come to its end already.
         """
-        session = await self.store.session(session_id)
-        if session is None:
-            raise ConfigError(f"There is no session {session_id}.", "List them with: atlas session list")
+        session = await self._known(session_id)
         if session.status == "succeeded":
             raise ConfigError(f"Session {session.id} has its answer already.", f"See: atlas session show {session.id}")
         events = await self.store.events(session.id)
@@ -74,6 +71,37 @@ class Runtime:
         starts = [event.body for event in events if isinstance(event.body, SessionStarted)]
         forced = starts[0].forced if starts else None
         return self._track(Opening(task=session.task, trace=trace, journal=journal, forced=forced, on_text=on_text))
+
+    async def replay(self, session_id: str) -> Replayed:
+        """Play a recorded session again, offline, and hold it against its record.
+
+        Raises:
+            ConfigError: no such session, or there is nothing to replay.
+        """
+        session = await self._known(session_id)
+        return await replay(self._loop, await self.store.events(session.id), session)
+
+    async def rerun(self, session_id: str, *, playbook_version: int | None = None) -> Running:
+        """Play a recorded session's task anew, in the same lane, with one version of the student's playbook.
+
+        None takes the version the session had. It is a session of its own; its metadata names the other.
+
+        Raises:
+            ConfigError: no such session, or no such version of its playbook.
+        """
+        session = await self._known(session_id)
+        task = session.task
+        wanted = session.student_memory.version if playbook_version is None else playbook_version
+        student = await self.store.playbook(task.tenant, task.learning_key, "student", wanted)
+        teacher = await self.store.playbook(task.tenant, task.learning_key, "teacher", session.teacher_memory.version)
+        if student.version != wanted:
+            raise ConfigError(
+                f"The playbook of {task.learning_key} has no version {wanted}.",
+                f"See: atlas playbook show {task.learning_key}",
+            )
+        lane = session.route.lane if session.route else None
+        background = Background(student=student, teacher=teacher)
+        return await self._begin(task, lane, {"rerun_of": session.id}, background=background)
 
     async def settled(self) -> None:
         """Wait until every session of this runtime is judged and learnt from."""
@@ -93,6 +121,27 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _known(self, session_id: str) -> Session:
+        session = await self.store.session(session_id)
+        if session is None:
+            raise ConfigError(f"There is no session {session_id}.", "List them with: atlas session list")
+        return session
+
+    async def _begin(
+        self,
+        task: Task,
+        lane: Lane | None,
+        metadata: dict[str, object],
+        *,
+        on_text: OnText | None = None,
+        background: Background | None = None,
+    ) -> Running:
+        trace = SessionTrace(new_id(), self.store, self.bus.publish)
+        await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=metadata))
+        return self._track(
+            Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background, on_text=on_text)
+        )
 
     def _track(self, opening: Opening) -> Running:
         running = Running(self._loop, opening)

@@ -117,6 +117,8 @@ class ModelFailed(Noun):
     step: int = 0
     attempt: int = 1
     model: str
+    request_hash: str = ""
+    """Content hash over model and request."""
     failure: Failure
     latency_s: float
 
