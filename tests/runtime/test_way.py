@@ -187,9 +187,11 @@ async def test_interrupt_then_resume_pays_no_finished_call_twice(opened: Play, t
         return await verify(*args, **kwargs)
 
     teacher.verify = waiting
+    stream = runtime.bus.stream()
     running = await runtime.start(Task(prompt="Add."), lane="paired")
-    while not any(isinstance(event.body, ModelCalled) for event in running.events):
-        await asyncio.sleep(0.01)
+    async for event in stream:
+        if isinstance(event.body, ModelCalled):
+            break
     await running.interrupt()
     session = await runtime.store.session(running.session_id)
     assert session.status == "interrupted"

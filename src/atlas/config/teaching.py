@@ -54,8 +54,6 @@ class HistoryConfig(Block):
     """Known outcomes below which history says nothing."""
     audit_share: float = Field(default=0.05, ge=0, le=1)
     """Share of auto sessions that are played paired all the same, so that history stays true."""
-    audit_share: float = Field(default=0.05, ge=0, le=1)
-    """Share of auto sessions that are played paired all the same, so that history stays true."""
 
 
 class RewardConfig(Block):
