@@ -63,7 +63,7 @@ class PythonAgentConfig(PythonReference):
     name: str = "agent"
     """How it is recorded."""
     system_prompt: str | None = None
-    """Passed to the callable where it takes one."""
+    """Taken because existing files have it; a callable brings its own role."""
     llm: LLMConfig | None = None
     """The model of teacher, probe, judges and curator where they name none; the callable does not see it."""
 

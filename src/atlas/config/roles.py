@@ -13,7 +13,7 @@ class StudentPrompts(Block):
     planner: str | None = None
     """For a plan."""
     executor: str | None = None
-    """For a whole task or a step; `agent.system_prompt` wins where it is given."""
+    """For a whole task or a step. It follows `agent.system_prompt`, which stands alone when this is None."""
     synthesizer: str | None = None
     """For the final answer from the steps' results."""
 
