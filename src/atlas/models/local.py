@@ -15,6 +15,7 @@ from typing import Any
 
 from atlas.config.llm import LLMConfig
 from atlas.models.base import OnText
+from atlas.models.blas import one_blas_thread
 from atlas.models.generation import Generated, Generator, Sampling
 from atlas.models.llama import Llama
 from atlas.models.rendering import ChatTemplate
@@ -114,7 +115,8 @@ class LocalModel:
                 "Shorten it, or use a model with a longer context.",
             )
         limit = request.max_output_tokens or self._config.max_output_tokens or MAX_NEW_TOKENS
-        generated = self._generator.run(prompt, limit=limit, sampling=self._sampling(request), go_on=go_on)
+        with one_blas_thread():
+            generated = self._generator.run(prompt, limit=limit, sampling=self._sampling(request), go_on=go_on)
         return None if generated is None else self._completion(request, generated, len(prompt))
 
     def _sampling(self, request: Request) -> Sampling:
