@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from atlas.schema import (
     Attempt,
@@ -46,6 +47,8 @@ from atlas.store.embedded import start_embedded
 from atlas.store.open import open_postgres
 from atlas.store.postgres import PgStore
 
+settings.register_profile("patient", deadline=None)  # Other programs share these processors.
+settings.load_profile("patient")
 ANSWER = "The invoice amounts add up to sixty; I checked the sum a second time from the other end."
 Tell = Callable[..., list[Event]]
 

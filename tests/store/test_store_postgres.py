@@ -173,6 +173,26 @@ async def test_playbooks_are_written_by_compare_and_swap(either: Store, tell: Te
     assert (await either.playbook("other tenant", key, "student")).version == 0
 
 
+async def test_a_commit_whose_reply_was_lost_is_sent_again_and_counts_once(
+    store: PgStore, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = new_id()
+    session = await put(store, tell(key=key))
+    database = store._database  # pyright: ignore[reportPrivateUsage]
+    real = database._fetch  # pyright: ignore[reportPrivateUsage]
+
+    async def lossy(name: str, args: tuple[object, ...]) -> Any:
+        await real(name, args)
+        monkeypatch.setattr(database, "_fetch", real)
+        raise ConnectionResetError("the reply was lost")
+
+    monkeypatch.setattr(database, "_fetch", lossy)
+    await store.commit(session, [book(key, 1)])
+    assert (await store.playbook("default", key, "student")).version == 1
+    with pytest.raises(StaleVersion):
+        await store.commit(session, [book(key, 1)])
+
+
 async def test_a_stale_commit_writes_nothing(store: PgStore, tell: Tell, sql: Any) -> None:
     key = new_id()
     session = await put(store, tell(key=key))

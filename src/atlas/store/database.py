@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 ROW_FAULTS = ("22", "23", "54")
 """SQLSTATE classes (data exception, integrity violation, limit exceeded) that say the row itself is at fault."""
+ONLY_ONCE = "claim"
+"""The one query whose repetition does not mean the same."""
+ACQUIRE_PATIENCE_S = 30.0
+"""How long a query waits for one of the connections."""
 STALE = "ATL01"
 """SQLSTATE that `atlas_commit` raises when a playbook's version is not the next one."""
 
@@ -70,13 +74,17 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=min(sizes),
+                min_size=0,  # asyncpg would restore a floor in the background, with a traceback for each failure.
                 max_size=max(sizes),
+                max_inactive_connection_lifetime=0.0,
                 server_settings=settings,
                 reset=_keep_as_it_is,
                 timeout=10.0,
                 command_timeout=statement_timeout_s + 5.0,
             )
+            warm = [await pool.acquire() for _ in range(min(sizes))]
+            for connection in warm:
+                await pool.release(connection)
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise unavailable(address(url), error) from error
         return cls(url, pool, embedded)
@@ -101,7 +109,7 @@ class Database:
             raise unavailable(address(url), error) from error
 
     async def rows(self, name: str, *args: object) -> list[asyncpg.Record]:
-        """The rows of a named query, in one round trip.
+        """The rows of a named query, in one round trip. A connection found dead is replaced and the query sent again.
 
         Raises:
             StoreError: StoreUnavailable, StaleVersion, RowRefused, or what else the database says.
@@ -109,10 +117,27 @@ class Database:
         import asyncpg
 
         try:
-            async with self._pool.acquire(timeout=30.0) as connection:
-                return await connection.fetch(queries()[name], *args)
+            return await self._fetch(name, args)
+        except (ConnectionError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError) as error:
+            if name == ONLY_ONCE:
+                raise unavailable(self.address, error) from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._named(error) from error
+        await self.revive()
+        try:
+            return await self._fetch(name, args)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise self._named(error) from error
+
+    async def _fetch(self, name: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
+        import asyncpg
+
+        async with self._pool.acquire(timeout=ACQUIRE_PATIENCE_S) as connection:
+            try:
+                return await connection.fetch(queries()[name], *args)
+            except asyncpg.InternalClientError:  # It was told of the server's death but has not seen its end yet.
+                connection.terminate()
+                raise
 
     async def value(self, name: str, *args: object) -> Any:
         """The first column of the first row; None where there is none."""

@@ -32,6 +32,8 @@ log = logging.getLogger("atlas.store")
 
 START_PATIENCE_S = 60.0
 """How long a start may take, crash recovery and waiting for another process included."""
+STOP_PATIENCE_S = 5.0
+"""How long the last client waits for the server's end."""
 LOG_KEPT_BYTES = 4_000_000
 """A longer server log is emptied at the next start."""
 SETTINGS = {
@@ -122,11 +124,11 @@ def _lock(fd: int, how: int, waiting_for: str) -> None:
             time.sleep(0.005)
 
 
-def _free(path: Path) -> bool:
-    """Whether nobody holds the lock on this file."""
+def _free(path: Path, how: int = fcntl.LOCK_SH) -> bool:
+    """Whether the lock on this file could be had."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
         return True
     except BlockingIOError:
         return False
@@ -302,14 +304,11 @@ def _telling(text: str) -> str:
 
 def _wait_for_end(place: Place) -> None:
     """Return once the server has stopped, or at once where other clients keep it."""
-    for pause_s in (0.004, 0.02, 0.05):
-        time.sleep(pause_s)
+    clients = place.home / "clients.lock"
+    nobody_left = _free(clients, fcntl.LOCK_EX)
+    guard_has_it = not nobody_left and not _free(clients)
+    deadline = time.monotonic() + STOP_PATIENCE_S
+    while (nobody_left or guard_has_it) and time.monotonic() < deadline:
         if _free(place.home / "server.lock"):
             return
-        if not _free(place.home / "clients.lock"):  # The guard has it: the server is stopping.
-            break
-    else:
-        return
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline and not _free(place.home / "server.lock"):
-        time.sleep(0.005)
+        time.sleep(0.004)

@@ -68,14 +68,13 @@ class PgStore:
         used = session.total_usage
         told = Pool().alone(session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()}))
         books = [Pool().alone(playbook) for playbook in playbooks]
-        await self._database.rows(
-            "commit", _uuid(session.id), told, used.tokens, used.cost_usd, session.first_try, books
-        )
+        numbers = (used.tokens, used.cost_usd, session.first_try)
+        await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4())
         self._pools.pop(session.id, None)
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
         """See `Store.publish`."""
-        await self._database.rows("publish", [Pool().alone(playbook) for playbook in playbooks])
+        await self._database.rows("publish", [Pool().alone(playbook) for playbook in playbooks], uuid.uuid4())
 
     async def background(self, tenant: str, key: str, *, limit: int) -> Background:
         """See `Store.background`."""

@@ -76,6 +76,7 @@ CREATE TABLE playbooks (
     version    integer NOT NULL CHECK (version > 0),
     entries    jsonb NOT NULL,
     session    uuid,
+    call       uuid NOT NULL,
     created_at timestamptz NOT NULL,
     PRIMARY KEY (tenant, key, audience, version)
 );
@@ -301,21 +302,29 @@ BEGIN
     RETURN clashes;
 END $$;
 
--- Write new playbook versions, all or none: each must be the next of its tenant, key and audience.
-CREATE FUNCTION atlas_publish(books jsonb[], of_uid uuid) RETURNS void LANGUAGE plpgsql AS $$
+-- Write new playbook versions, all or none: each must be the next of its tenant, key and audience. A call that is sent a
+-- second time, because its writer could not know that it arrived, is the same call.
+CREATE FUNCTION atlas_publish(books jsonb[], of_uid uuid, of_call uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     book jsonb;
     newest integer;
     written integer;
 BEGIN
+    IF EXISTS (
+        SELECT FROM playbooks
+        WHERE tenant = books[1] ->> 'tenant' AND key = books[1] ->> 'key' AND audience = books[1] ->> 'audience'
+          AND version = (books[1] ->> 'version')::integer AND call = of_call
+    ) THEN
+        RETURN;
+    END IF;
     FOREACH book IN ARRAY books LOOP
         SELECT coalesce(max(version), 0) INTO newest FROM playbooks
         WHERE tenant = book ->> 'tenant' AND key = book ->> 'key' AND audience = book ->> 'audience';
         written := 0;
         IF newest = (book ->> 'version')::integer - 1 THEN
-            INSERT INTO playbooks (tenant, key, audience, version, entries, session, created_at)
+            INSERT INTO playbooks (tenant, key, audience, version, entries, session, call, created_at)
             VALUES (book ->> 'tenant', book ->> 'key', book ->> 'audience', newest + 1, book -> 'entries', of_uid,
-                    (book ->> 'created_at')::timestamptz)
+                    of_call, (book ->> 'created_at')::timestamptz)
             ON CONFLICT DO NOTHING;
             GET DIAGNOSTICS written = ROW_COUNT;
         END IF;
@@ -328,10 +337,10 @@ END $$;
 
 -- Write a judged session and its new playbook versions, all or nothing, in one round trip.
 CREATE FUNCTION atlas_commit(
-    of_uid uuid, s jsonb, used_tokens bigint, used_cost double precision, stood boolean, books jsonb[]
+    of_uid uuid, s jsonb, used_tokens bigint, used_cost double precision, stood boolean, books jsonb[], of_call uuid
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM atlas_publish(books, of_uid);
+    PERFORM atlas_publish(books, of_uid, of_call);
     INSERT INTO sessions AS old (
         uid, task, status, metadata, final_answer, reward, reward_stats, reward_audit, student_learning,
         teacher_learning, created_at, completed_at, tenant, learning_key, policy, lane, accepted, reward_value, first_try,

@@ -2,10 +2,10 @@
 SELECT atlas_append($1::uuid[], $2::integer[], $3::timestamptz[], $4::jsonb[], $5::uuid, $6::boolean);
 
 -- name: commit
-SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[]);
+SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[], $7::uuid);
 
 -- name: publish
-SELECT atlas_publish($1::jsonb[], NULL);
+SELECT atlas_publish($1::jsonb[], NULL, $2::uuid);
 
 -- name: background
 SELECT
