@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.models import Caller, ScriptedModel
-from atlas.schema import Background, Dossier, Lane, Outcome, Playbook, Route, Task, now
+from atlas.schema import Dossier, Lane, Outcome, Route, Task, now
 from atlas.schema.errors import ModelUnavailable
 from atlas.schema.events import Degraded
-from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, route_by_history
+from atlas.triage import HistoryRule, Known, Probe, Router, RoutingRules, Thresholds, route_by_history
 
 TASK = Task(prompt="Refund order 17.", learning_key="billing")
 
@@ -28,15 +28,11 @@ def past(*first_tries: bool | None, lane: Lane = "paired", reward: float | None 
     return tuple(Outcome(lane=lane, reward=reward, first_try=alone, at=now()) for alone in first_tries)
 
 
-def known(*outcomes: Outcome) -> Background:
-    return Background(
-        student=Playbook(key="billing", audience="student"),
-        teacher=Playbook(key="billing", audience="teacher"),
-        outcomes=outcomes,
-    )
+def known(*outcomes: Outcome, arms: tuple[str, ...] = ()) -> Known:
+    return Known(outcomes=outcomes, arms=arms)
 
 
-async def routed(rules: RoutingRules, background: Background, **options: object) -> tuple[Route, ListTrace]:
+async def routed(rules: RoutingRules, background: Known, **options: object) -> tuple[Route, ListTrace]:
     trace = ListTrace()
     router = Router(rules, probe=options.get("probe"), has_teacher=options.get("has_teacher", True))
     route = await router.route(TASK, Dossier(), background, Caller(trace), forced=options.get("forced"))
@@ -81,8 +77,19 @@ async def test_coach_is_taken_where_paired_is_known_to_fall_short() -> None:
     assert (route.lane, route.source) == ("coach", "history")
 
 
+async def test_only_sessions_with_the_same_lessons_speak() -> None:
+    with_lesson = tuple(one.model_copy(update={"arms": ("lesson",)}) for one in past(*[True] * 6))
+    without = tuple(one.model_copy(update={"arms": ("-lesson",)}) for one in past(*[False] * 6))
+    rules = RoutingRules(audit_share=0.0)
+    taught, _ = await routed(rules, known(*without, *with_lesson, arms=("lesson",)))
+    withheld, _ = await routed(rules, known(*without, *with_lesson, arms=("-lesson",)))
+    assert taught.lane == "auto"
+    assert "with the same lessons" in taught.reason
+    assert withheld.lane != "auto"
+
+
 async def test_unknown_outcomes_are_no_evidence() -> None:
-    assert route_by_history(past(*[None] * 30), HistoryRule(), Thresholds()) is None
+    assert route_by_history(known(*past(*[None] * 30)), HistoryRule(), Thresholds()) is None
 
 
 async def test_auto_sessions_are_spot_checked_at_the_share_that_is_set() -> None:
@@ -113,8 +120,8 @@ async def test_a_probe_without_a_word_falls_back_and_says_so(reply: object) -> N
 def test_one_more_success_never_moves_a_key_to_more_supervision(first_tries: list[bool]) -> None:
     order = {"auto": 0, "paired": 1, "coach": 2}
     rule, thresholds = HistoryRule(), Thresholds()
-    before = route_by_history(past(*first_tries), rule, thresholds)
-    after = route_by_history(past(True, *first_tries), rule, thresholds)
+    before = route_by_history(known(*past(*first_tries)), rule, thresholds)
+    after = route_by_history(known(*past(True, *first_tries)), rule, thresholds)
     assert before is not None
     assert after is not None
     assert order[after.lane] <= order[before.lane]

@@ -31,6 +31,8 @@ class ThresholdsConfig(Block):
 class ProbeConfig(Block):
     """The model that is asked for a lane when history is not enough."""
 
+    enabled: bool = True
+    """Off: where history is not enough the fallback decides, without a model call."""
     llm: LLMConfig | None = None
     """Its model; None takes the teacher's."""
     thresholds: ThresholdsConfig = ThresholdsConfig()

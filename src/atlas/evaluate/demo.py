@@ -49,7 +49,7 @@ def demo_config(*, learn: bool = True, storage: bool = True) -> AtlasConfig:
             "agent": {"type": "openai", "llm": {**pocket, "model": "pocket-student"}, "tools": tools},
             "teacher": {"llm": {**pocket, "model": "pocket-teacher"}},
             "checks": [{"type": "python", "name": "desk", "import_path": "atlas.evaluate.desk:check", "dense": True}],
-            "adaptive_teaching": {"history": {"min_sessions": 1}},
+            "adaptive_teaching": {"probe": {"enabled": False}},
             "orchestration": {"max_retries": 2},
             "learning": {"enabled": learn},
             "storage": {} if storage else None,

@@ -87,7 +87,8 @@ def _lanes(config: AtlasConfig, student: Student, teacher: Teacher | None) -> di
 
 def _router(config: AtlasConfig, models: Models, *, has_teacher: bool) -> Router:
     teaching = config.adaptive_teaching
-    model, seat = models.seat("probe"), teaching.probe
+    seat = teaching.probe
+    model = models.seat("probe") if seat.enabled else None
     probe = Probe(model, evidence_limit=seat.evidence_limit, timeout_s=seat.timeout_seconds) if model else None
     thresholds = teaching.probe.thresholds
     rules = RoutingRules(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from atlas.models import Caller
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Background, Dossier, Event, Lane, Route, Task
+from atlas.schema import Dossier, Event, Lane, Route, Task
 from atlas.schema.errors import AgentError
 from atlas.schema.events import Degraded, Failure, Routed, Triaged
-from atlas.triage import Router, TriageAdapter, adapted_dossier, default_dossier
+from atlas.triage import Known, Router, TriageAdapter, adapted_dossier, default_dossier
 
 
 class TriageDesk:
@@ -18,7 +18,7 @@ class TriageDesk:
         self._adapter = adapter
         self._tags = tags
 
-    async def route(self, task: Task, background: Background, caller: Caller, *, forced: Lane | None) -> Route:
+    async def route(self, task: Task, known: Known, caller: Caller, *, forced: Lane | None) -> Route:
         """The session's lane."""
         trace = caller.trace
         kept = _kept(trace.events) if isinstance(trace, SessionTrace) else None
@@ -26,7 +26,7 @@ class TriageDesk:
             return kept
         dossier = await self._dossier(task, caller)
         await trace.record(Triaged(dossier=dossier))
-        route = await self._router.route(task, dossier, background, caller, forced=forced)
+        route = await self._router.route(task, dossier, known, caller, forced=forced)
         await trace.record(Routed(route=route))
         return route
 

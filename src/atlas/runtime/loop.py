@@ -17,6 +17,7 @@ from atlas.schema import Background, Lane, Playbook, Recalled, Session, Task
 from atlas.schema.errors import BudgetError, ModelError, StaleVersion, StoreError
 from atlas.schema.events import Answered, Degraded, Failure, Finished, LearningFailed, Learnt, MemoryRecalled
 from atlas.store import Store
+from atlas.triage import Known
 
 CAS_TRIES = 100
 """Compare-and-swaps on one playbook before learning gives up: many processes may learn on one key at once."""
@@ -89,7 +90,8 @@ class Loop:
         background = opening.background or await self._background(task, trace)
         student, teacher = self._recalled(opening, background)
         await trace.record(MemoryRecalled(student=student, teacher=teacher))
-        route = await self._triage.route(task, background, caller, forced=opening.forced)
+        known = Known(outcomes=background.outcomes, arms=student.arms)
+        route = await self._triage.route(task, known, caller, forced=opening.forced)
         scene = Scene(task, student, teacher, caller, opening.on_text)
         played = await self._lanes[route.lane].play(scene)
         await trace.record(Answered(answer=played.answer, accepted=played.accepted))

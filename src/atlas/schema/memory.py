@@ -116,6 +116,11 @@ class Recalled(Noun):
     propensities: tuple[tuple[str, float], ...] = ()
     """(entry id, probability of being shown) of every matching entry."""
 
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """What became of each matching entry: its id where it was shown, `-id` where it was withheld."""
+        return (*(entry.id for entry in self.shown), *(f"-{entry_id}" for entry_id in self.held_out))
+
 
 class Outcome(Noun):
     """How one earlier session ended, as the router reads it."""
@@ -128,6 +133,8 @@ class Outcome(Noun):
     """Whether the student's first attempt stood; None when unknown."""
     playbook_version: int = 0
     """Version of the student's playbook it ran with."""
+    arms: tuple[str, ...] = ()
+    """`Recalled.arms` of the student's playbook: sessions with the same arms are alike to the router."""
     at: datetime
     """When it finished (UTC)."""
 

@@ -112,6 +112,7 @@ class MemoryStore:
             reward=session.reward.value if session.reward else None,
             first_try=session.first_try,
             playbook_version=session.student_memory.version,
+            arms=session.student_memory.arms,
             at=session.finished_at,
         )
 

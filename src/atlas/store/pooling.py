@@ -21,7 +21,7 @@ from math import copysign
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 ESC = "\ueffe"
 LONG = 72
@@ -33,7 +33,8 @@ KEPT = 4096
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff\ueffe]")
 _ESCAPED = re.compile("\ueffe(?:e|0|u([0-9a-f]{4})|r([0-9]+):([^;]*);)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_]{1,40}").fullmatch
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ESC_UTF8 = ESC.encode()
+_NOTHING: list[Any] = []
 
 
 def escape(text: str) -> str:
@@ -87,29 +88,19 @@ class Pool:
         return self._encode(noun).decode()
 
     def _encode(self, body: BaseModel) -> bytes:
-        try:
-            return self._dump_quickly(body)
-        except UnicodeEncodeError:  # A lone surrogate, a NUL or the escape character itself: rare.
-            own = f"{ESC}r{self._seq}:"
-            self._forget(lambda marker: marker.startswith(own))
-            return self._dump_carefully(body)
-
-    def _dump_quickly(self, body: BaseModel) -> bytes:
-        """As if no string needed an escape.
-
-        Raises:
-            UnicodeEncodeError: one does.
-        """
+        """Quickly, as if no string needed an escape; and once more with care if one did, which is rare."""
         self._references = 0
-        text = _dump(self._noun(body, self._root))
-        if "\\u0000" not in text and text.count(ESC) == self._references:
-            return text.encode()
-        raise UnicodeEncodeError("utf-8", text[:1], 0, 1, "needs an escape")
-
-    def _dump_carefully(self, body: BaseModel) -> bytes:
+        try:
+            quick = to_json(self._noun(body, self._root))
+            if quick.count(_ESC_UTF8) == self._references and b"\\u0000" not in quick:
+                return quick
+        except PydanticSerializationError:
+            pass  # A lone surrogate.
+        own = f"{ESC}r{self._seq}:"
+        self._forget(lambda marker: marker.startswith(own))
         self._careful = True
         try:
-            return _dump(self._noun(body, self._root)).encode()
+            return to_json(self._noun(body, self._root))
         finally:
             self._careful = False
 
@@ -121,20 +112,19 @@ class Pool:
     def _noun(self, noun: BaseModel, path: str | None) -> dict[str, Any]:
         told: dict[str, Any] = {}
         for key, value in noun.__dict__.items():
-            kind = cast("type[object]", type(value))
-            if (
-                (kind is str and len(value) < LONG and not self._careful)
-                or kind is int
-                or value is None
-                or kind is bool
-            ):
-                told[key] = value
-            else:
+            writer = self._WRITERS.get(value.__class__)
+            if writer is None:
                 told[key] = self._value(value, _below(path, key))
+            elif writer is Pool._string and len(value) < LONG and not self._careful:
+                told[key] = value
+            elif writer is Pool._list and not value:
+                told[key] = _NOTHING
+            else:
+                told[key] = value if writer is Pool._same else writer(self, value, _below(path, key))
         return told
 
     def _value(self, value: Any, path: str | None) -> Any:
-        writer = self._WRITERS.get(cast("type[object]", type(value)))
+        writer = self._WRITERS.get(value.__class__)
         if writer is not None:
             return writer(self, value, path)
         if isinstance(value, BaseModel):

@@ -34,21 +34,34 @@ class HistoryRule(Noun):
     """Level of the one-sided lower bound (Wilson) of the success rate."""
 
 
-def route_by_history(outcomes: Sequence[Outcome], rule: HistoryRule, thresholds: Thresholds) -> Route | None:
+class Known(Noun):
+    """What is known of a session's key before it is routed."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    """How earlier sessions of the key ended, newest first."""
+    arms: tuple[str, ...] = ()
+    """What the student's memory does in this session: `Recalled.arms`."""
+
+
+def route_by_history(known: Known, rule: HistoryRule, thresholds: Thresholds) -> Route | None:
     """The lane that past outcomes justify; None while there are too few.
 
-    The auto lane needs the lower bound of first-try success above its threshold. Between the two supervised lanes
-    the observed success of each decides: coach is taken where paired is known to fall short.
+    Only sessions of the key for which memory did the same as for this one (`arms`) speak: a task whose lesson is in
+    the prompt is another task than one without. The auto lane needs the lower bound of their first-try success above
+    its threshold. Between the two supervised lanes the observed success of each decides: coach is taken where paired
+    is known to fall short.
     """
-    known = [outcome.first_try for outcome in outcomes if outcome.first_try is not None]
-    if len(known) < rule.min_sessions:
+    alike = [outcome for outcome in known.outcomes if set(outcome.arms) == set(known.arms)]
+    first_tries = [outcome.first_try for outcome in alike if outcome.first_try is not None]
+    if len(first_tries) < rule.min_sessions:
         return None
-    alone = sum(known)
-    bound = wilson_lower(alone, len(known), rule.confidence)
-    seen = f"{alone} of the last {len(known)} sessions needed no help, lower bound {bound:.2f}"
+    alone = sum(first_tries)
+    bound = wilson_lower(alone, len(first_tries), rule.confidence)
+    like = "with the same lessons " if known.arms else ""
+    seen = f"{alone} of the last {len(first_tries)} sessions {like}needed no help, lower bound {bound:.2f}"
     if bound >= thresholds.auto:
         return Route(lane="auto", confidence=bound, source="history", reason=f"{seen} >= {thresholds.auto}")
-    paired = _success(outcomes, "paired")
+    paired = _success(alike, "paired")
     if len(paired) >= rule.min_sessions and sum(paired) / len(paired) < thresholds.paired:
         share = sum(paired) / len(paired)
         reason = f"{seen}; the paired lane succeeded in {share:.2f} of {len(paired)} < {thresholds.paired}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from atlas.models import Caller
-from atlas.schema import Background, Dossier, Lane, Noun, Route, Task, content_hash
+from atlas.schema import Dossier, Lane, Noun, Route, Task, content_hash
 from atlas.schema.errors import BudgetError, ModelError
 from atlas.schema.events import Degraded, Failure
-from atlas.triage.history import HistoryRule, Thresholds, route_by_history
+from atlas.triage.history import HistoryRule, Known, Thresholds, route_by_history
 from atlas.triage.probe import Probe
 
 
@@ -38,7 +38,7 @@ class Router:
         self._has_teacher = has_teacher
 
     async def route(
-        self, task: Task, dossier: Dossier, background: Background, caller: Caller, *, forced: Lane | None = None
+        self, task: Task, dossier: Dossier, known: Known, caller: Caller, *, forced: Lane | None = None
     ) -> Route:
         """The lane of this session. Never raises for a failing probe: it degrades to the fallback and records it."""
         rules = self._rules
@@ -50,12 +50,12 @@ class Router:
             return Route(lane=lane, source="forced", reason=f"{lane} was asked for")
         if not rules.enabled:
             return Route(lane=rules.fallback, source="fallback", reason="adaptive teaching is off")
-        if rules.certify_first_run and not background.outcomes:
+        if rules.certify_first_run and not known.outcomes:
             return Route(lane="paired", source="certification", reason=f"first session of key {task.learning_key}")
-        route = route_by_history(background.outcomes, rules.history, rules.thresholds)
+        route = route_by_history(known, rules.history, rules.thresholds)
         if route is not None:
             return self._audited(route, caller.trace.session_id)
-        return await self._probed(task, dossier, background, caller)
+        return await self._probed(task, dossier, known, caller)
 
     def _audited(self, route: Route, session_id: str) -> Route:
         draw = int(content_hash(session_id, "audit")[:8], 16) / 2**32
@@ -64,12 +64,12 @@ class Router:
         reason = f"spot check of the auto lane ({self._rules.audit_share:.0%} of sessions); {route.reason}"
         return route.model_copy(update={"lane": "paired", "reason": reason})
 
-    async def _probed(self, task: Task, dossier: Dossier, background: Background, caller: Caller) -> Route:
-        few = f"{len(background.outcomes)} earlier sessions are too few"
+    async def _probed(self, task: Task, dossier: Dossier, known: Known, caller: Caller) -> Route:
+        few = f"{len(known.outcomes)} earlier sessions are too few"
         if self._probe is None:
             return Route(lane=self._rules.fallback, source="fallback", reason=f"{few}, no probe is configured")
         try:
-            confidence = await self._probe.confidence(task, dossier, background.outcomes, caller)
+            confidence = await self._probe.confidence(task, dossier, known.outcomes, caller)
         except (ModelError, BudgetError) as error:
             await caller.trace.record(Degraded(what="the probe gave no word", failure=Failure.of(error)))
             return Route(lane=self._rules.fallback, source="fallback", reason=f"{few}, the probe failed")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from atlas.runtime.telemetry.bus import CAPACITY, EVERYWHERE, EventBus, EventStream, Subscription
 from atlas.runtime.telemetry.console import ConsoleTelemetryStreamer
-from atlas.runtime.telemetry.words import line, safe
+from atlas.runtime.telemetry.words import json_line, line, safe
 from atlas.schema import Event
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "EventBus",
     "EventStream",
     "Subscription",
+    "json_line",
     "line",
     "safe",
     "stream",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from atlas.runtime.telemetry.board import Board, SessionState
 from atlas.runtime.telemetry.bus import EventBus, Subscription
-from atlas.runtime.telemetry.words import line, money, safe, said, short_id, tokens
+from atlas.runtime.telemetry.words import json_line, line, money, safe, said, short_id, tokens
 from atlas.schema import Event, now
 from atlas.schema.events import Finished, LearningFailed, Learnt, Rewarded
 
@@ -44,7 +44,7 @@ class ConsoleTelemetryStreamer:
         if self._screen is not None:
             self._screen.show(event)
         elif self._mode == "json":
-            self._write(event.model_dump_json())
+            self._write(json_line(event))
         else:
             self._write(line(event))
 

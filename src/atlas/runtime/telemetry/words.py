@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from datetime import datetime
 
-from atlas.schema import Event, Review, Reward, Route, ToolCall, Usage, Verdict
+from pydantic_core import PydanticSerializationError
+
+from atlas.schema import Event, Noun, Review, Reward, Route, ToolCall, Usage, Verdict
 from atlas.schema import events as ev
 
 LINE_CHARS = 160
@@ -16,6 +20,14 @@ def safe(text: str, limit: int | None = LINE_CHARS) -> str:
     cut = text if limit is None else text[: limit + 1]
     shown = "".join(_visible(character) for character in cut)
     return shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def json_line(noun: Noun, *, without: frozenset[str] = frozenset(), indent: int | None = None) -> str:
+    """A noun as JSON. Half a surrogate pair, which UTF-8 cannot hold, is written as an escape."""
+    try:
+        return noun.model_dump_json(exclude=set(without), indent=indent)
+    except PydanticSerializationError:
+        return json.dumps(noun.model_dump(exclude=set(without)), default=datetime.isoformat, indent=indent)
 
 
 def _visible(character: str) -> str:

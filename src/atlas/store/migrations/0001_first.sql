@@ -27,6 +27,7 @@ CREATE TABLE sessions (
     reward_value     double precision,
     first_try        boolean,
     playbook_version integer NOT NULL DEFAULT 0,
+    arms             text[] NOT NULL DEFAULT '{}',
     tokens           bigint NOT NULL DEFAULT 0,
     cost_usd         double precision,
     lease_owner      uuid,
@@ -335,6 +336,12 @@ BEGIN
     END LOOP;
 END $$;
 
+-- What a session's memory did with each matching entry: its id where it was shown, -id where it was withheld.
+CREATE FUNCTION atlas_arms(recalled jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT ARRAY(SELECT shown ->> 'id' FROM jsonb_array_elements(recalled -> 'shown') AS shown)
+        || ARRAY(SELECT '-' || held FROM jsonb_array_elements_text(recalled -> 'held_out') AS held)
+$$;
+
 -- Write a judged session and its new playbook versions, all or nothing, in one round trip.
 CREATE FUNCTION atlas_commit(
     of_uid uuid, s jsonb, used_tokens bigint, used_cost double precision, stood boolean, books jsonb[], of_call uuid
@@ -344,7 +351,7 @@ BEGIN
     INSERT INTO sessions AS old (
         uid, task, status, metadata, final_answer, reward, reward_stats, reward_audit, student_learning,
         teacher_learning, created_at, completed_at, tenant, learning_key, policy, lane, accepted, reward_value, first_try,
-        playbook_version, tokens, cost_usd)
+        playbook_version, arms, tokens, cost_usd)
     VALUES (
         of_uid, s #>> '{task,prompt}', s ->> 'status',
         atlas_labels(s -> 'metadata', s #>> '{task,tenant}', s #>> '{task,learning_key}', s -> 'dossier',
@@ -355,14 +362,14 @@ BEGIN
         (s ->> 'created_at')::timestamptz, (s ->> 'finished_at')::timestamptz,
         s #>> '{task,tenant}', s #>> '{task,learning_key}', s ->> 'policy', s #>> '{route,lane}',
         (s ->> 'accepted')::boolean, (s #>> '{reward,value}')::double precision, stood,
-        (s #>> '{student_memory,version}')::integer, used_tokens, used_cost)
+        (s #>> '{student_memory,version}')::integer, atlas_arms(s -> 'student_memory'), used_tokens, used_cost)
     ON CONFLICT (uid) DO UPDATE SET
         status = EXCLUDED.status, metadata = EXCLUDED.metadata, final_answer = EXCLUDED.final_answer,
         reward = EXCLUDED.reward, reward_stats = EXCLUDED.reward_stats, reward_audit = EXCLUDED.reward_audit,
         student_learning = EXCLUDED.student_learning, teacher_learning = EXCLUDED.teacher_learning,
         completed_at = EXCLUDED.completed_at, lane = EXCLUDED.lane, accepted = EXCLUDED.accepted,
         reward_value = EXCLUDED.reward_value, first_try = EXCLUDED.first_try,
-        playbook_version = EXCLUDED.playbook_version, tokens = greatest(old.tokens, EXCLUDED.tokens),
+        playbook_version = EXCLUDED.playbook_version, arms = EXCLUDED.arms, tokens = greatest(old.tokens, EXCLUDED.tokens),
         cost_usd = greatest(old.cost_usd, EXCLUDED.cost_usd);
 END $$;
 

@@ -16,9 +16,10 @@ SELECT
      FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'teacher'
      ORDER BY p.version DESC LIMIT 1) AS teacher,
     (SELECT jsonb_agg(jsonb_build_object('lane', o.lane, 'reward', o.reward_value, 'first_try', o.first_try,
-                                         'playbook_version', o.playbook_version, 'at', o.completed_at)
+                                         'playbook_version', o.playbook_version, 'arms', o.arms, 'at', o.completed_at)
                       ORDER BY o.completed_at DESC)
-     FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.completed_at FROM sessions s
+     FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.arms, s.completed_at
+           FROM sessions s
            WHERE s.tenant = $1 AND s.learning_key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
              AND s.completed_at IS NOT NULL
            ORDER BY s.completed_at DESC LIMIT $3) AS o) AS outcomes;
