@@ -116,6 +116,15 @@ def test_json_is_one_object_after_its_events(bare: Path, out: pytest.CaptureFixt
     assert lines[-1]["reward"]["value"] == 1.0
 
 
+def test_a_task_of_any_bytes(bare: Path) -> None:
+    command = f"printf 'a\\0b\\377' | {sys.executable} -m atlas run --task - --json"
+    shown = subprocess.run(["bash", "-c", command], cwd=bare, capture_output=True, text=True, check=False)
+    assert json.loads(shown.stdout)["final_answer"] == "shop did: a\0b\ufffd"
+    one = [sys.executable, "-m", "atlas", "run", "--json", "--task", b"x\xff"]
+    done = subprocess.run(one, cwd=bare, capture_output=True, check=False)
+    assert json.loads(done.stdout)["final_answer"] == "shop did: x\ufffd"
+
+
 def test_plain_lines_tell_what_happens(bare: Path, out: pytest.CaptureFixture[str]) -> None:
     assert run_command(["run", "--task", "x", "--path", str(bare), "--stream"]) == 0
     said = out.readouterr()
@@ -154,6 +163,12 @@ def test_a_failure_is_a_line_and_an_exit_code(
     assert "Traceback" not in said.err
     if code != 2:
         assert said.err.startswith("atlas: ")
+
+
+def test_a_failure_as_json(bare: Path, out: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["run", "--task", "raise", "--path", str(bare), "--json"]) == 1
+    told = json.loads(out.readouterr().out)
+    assert (told["status"], told["failure"]["boundary"]) == ("failed", "agent")
 
 
 def test_debug_shows_the_traceback(bare: Path, out: pytest.CaptureFixture[str]) -> None:

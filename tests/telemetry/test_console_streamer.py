@@ -165,6 +165,11 @@ def test_judges_after_the_answer_are_counted_and_make_no_new_row() -> None:
     assert (board.done, board.failed, len(board.sessions)) == (1, 0, 0)
 
 
+def test_json_of_half_a_surrogate_pair() -> None:
+    event = Event(session_id=SESSION, seq=1, at=datetime.now(UTC), body=ev.Answered(answer="a\udcff"))
+    assert json.loads(shown("json", [event]))["body"]["answer"] == "a\udcff"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_terminal_of_any_encoding_takes_any_text(encoding: str) -> None:
     output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,9 +16,9 @@ import click
 from atlas.cli.app import INTERRUPTED, OK, code_of, complain
 from atlas.cli.text import say, session_line
 from atlas.runtime import Running, Runtime, open_runtime, result_of
-from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus, Subscription
+from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus, Subscription, json_line
 from atlas.schema.errors import AtlasError
-from atlas.schema.events import Answered
+from atlas.schema.events import Answered, Failure
 
 if TYPE_CHECKING:
     from atlas.config import AtlasConfig
@@ -54,56 +55,72 @@ async def _play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner)
     _stop_on_sigterm()
     try:
         async with await open_runtime(config, folder=folder, bus=bus) as runtime:
-            running = await begin(runtime)
-            try:
-                return await _answer(running, manner, shown)
-            except asyncio.CancelledError:
-                await running.interrupt()
-                await _seen(shown)
-                return _interrupted(running, resumable=config.storage is not None)
+            session = _Foreground(await begin(runtime), manner, shown, stored=config.storage is not None)
+            return await session.follow()
     finally:
         await bus.aclose()
 
 
-async def _answer(running: Running, manner: Manner, shown: Subscription | None) -> int:
-    try:
-        session = await running.answered()
-    except AtlasError as error:
-        await _seen(shown)
+class _Foreground:
+    """A session that a person waits for."""
+
+    def __init__(self, running: Running, manner: Manner, shown: Subscription | None, *, stored: bool) -> None:
+        self._running = running
+        self._as_json = manner.as_json
+        self._shown = shown
+        self._stored = stored
+
+    async def follow(self) -> int:
+        """Tell the answer, then what became of it; gives the exit code."""
+        try:
+            return await self._tell()
+        except asyncio.CancelledError:
+            await self._running.interrupt()
+            await self._seen()
+            return self._interrupted()
+        except AtlasError as error:
+            await self._seen()
+            return self._failed(error)
+
+    async def _tell(self) -> int:
+        session = await self._running.answered()
+        if not self._as_json:
+            await self._seen()
+            say(session.answer or "")
+        session = await self._running.settled()
+        await self._seen()
+        if self._as_json:
+            click.echo(json_line(result_of(session, self._running.events), without=frozenset({"events"})))
+        else:
+            click.echo(session_line(session), err=True)
+        return OK
+
+    def _failed(self, error: AtlasError) -> int:
+        session_id = self._running.session_id
+        if self._as_json:
+            failure = Failure.of(error).model_dump()
+            click.echo(json.dumps({"session_id": session_id, "status": "failed", "failure": failure}))
         complain(error)
-        click.echo(
-            f"atlas: session {running.session_id} failed; see: atlas session show {running.session_id}", err=True
-        )
+        if self._stored:
+            click.echo(f"atlas: session {session_id} failed; see: atlas session show {session_id}", err=True)
         return code_of(error)
-    if not manner.as_json:
-        await _seen(shown)
-        say(session.answer or "")
-    session = await running.settled()
-    await _seen(shown)
-    if manner.as_json:
-        click.echo(result_of(session, running.events).model_dump_json(exclude={"events"}))
-    else:
-        click.echo(session_line(session), err=True)
-    return OK
 
+    def _interrupted(self) -> int:
+        """Say how to go on. The answer may have come in the very moment of the interruption."""
+        session_id = self._running.session_id
+        if not self._stored:
+            hint = "nothing was stored (storage: null)"
+        elif any(isinstance(event.body, Answered) for event in self._running.events):
+            hint = f"the answer is kept; see: atlas session show {session_id}"
+        else:
+            hint = f"resume with: atlas resume {session_id}"
+        click.echo(f"atlas: interrupted; {hint}", err=True)
+        return INTERRUPTED
 
-async def _seen(shown: Subscription | None) -> None:
-    """Wait until the progress is printed, so that what follows stands below it."""
-    if shown is not None:
-        await asyncio.to_thread(shown.flush)
-
-
-def _interrupted(running: Running, *, resumable: bool) -> int:
-    """Say how to go on. The answer may have come in the very moment of the interruption."""
-    answer = next((event.body.answer for event in running.events if isinstance(event.body, Answered)), None)
-    if answer is not None:
-        hint = f"the answer is kept; see: atlas session show {running.session_id}"
-    elif resumable:
-        hint = f"resume with: atlas resume {running.session_id}"
-    else:
-        hint = "nothing was stored (storage: null)"
-    click.echo(f"atlas: interrupted; {hint}", err=True)
-    return INTERRUPTED
+    async def _seen(self) -> None:
+        """Wait until the progress is printed, so that what follows stands below it."""
+        if self._shown is not None:
+            await asyncio.to_thread(self._shown.flush)
 
 
 def _stop_on_sigterm() -> None:

@@ -46,12 +46,13 @@ def show(
 ) -> None:
     """Show the lessons of a learning KEY with their evidence."""
     from atlas.cli.text import playbook_text
+    from atlas.runtime.telemetry import json_line
 
     if version is not None and audience is None:
         raise click.UsageError("--version needs --audience")
     audiences: tuple[Audience, ...] = get_args(Audience) if audience is None else (audience,)
     for playbook in asyncio.run(_of_key(project, tenant, key, audiences, version)):
-        for line in [playbook.model_dump_json()] if as_json else playbook_text(playbook):
+        for line in [json_line(playbook)] if as_json else playbook_text(playbook):
             click.echo(line)
 
 

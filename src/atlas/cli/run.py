@@ -53,7 +53,8 @@ def command(context: click.Context, project: Project, **given: Unpack[Options]) 
     from atlas.cli.play import Manner, play
     from atlas.schema import Task
 
-    prompt = sys.stdin.read() if given["task"] == "-" else given["task"]
+    said = sys.stdin.buffer.read() if given["task"] == "-" else given["task"].encode("utf-8", "surrogateescape")
+    prompt = said.decode("utf-8", "replace")  # bytes that are no UTF-8 become replacement characters
     if not prompt.strip():
         raise click.BadParameter("the task is empty", param_hint="--task")
     config = project.config()

@@ -31,9 +31,10 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first."""
     from atlas.cli.text import session_rows
+    from atlas.runtime.telemetry import json_line
 
     rows = asyncio.run(_rows(project, status, learning_key, limit))
-    for line in (row.model_dump_json() for row in rows) if as_json else session_rows(rows):
+    for line in map(json_line, rows) if as_json else session_rows(rows):
         click.echo(line)
 
 
@@ -45,13 +46,13 @@ def list_sessions(
 def show(project: Project, *, session_id: str, as_events: bool, as_json: bool) -> None:
     """Show one session. A prefix of its ID is enough."""
     from atlas.cli.text import session_text
-    from atlas.runtime.telemetry import line
+    from atlas.runtime.telemetry import json_line, line
 
     session, events = asyncio.run(_one(project, session_id))
     if as_events:
-        lines = (event.model_dump_json() if as_json else line(event) for event in events)
+        lines = map(json_line if as_json else line, events)
     else:
-        lines = iter([session.model_dump_json(indent=2)]) if as_json else session_text(session)
+        lines = iter([json_line(session, indent=2)]) if as_json else session_text(session)
     for text in lines:
         click.echo(text)
 
