@@ -8,7 +8,7 @@ PIN := -c constraints.txt
 # uv where it is there (quicker), else venv and pip.
 UV := $(shell command -v uv 2>/dev/null)
 ifdef UV
-MAKE_VENV = $(UV) venv --quiet --python $(PYTHON) $(VENV)
+MAKE_VENV = $(UV) venv --quiet --seed --python $(PYTHON) $(VENV)
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python $(PIN)
 else
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
