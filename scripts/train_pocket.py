@@ -23,11 +23,10 @@ VOCABULARY = 1200
 
 def make_tokenizer(folder: Path) -> None:
     """Learn one tokenizer for both models from both corpora."""
+    from atlas.models.rendering import ChatTemplate
     from pocket.form import CALL, CHAT_TEMPLATE, SPECIAL, train_tokenizer
     from pocket.student import StudentCorpus
     from pocket.teacher import TeacherCorpus
-
-    from atlas.models.rendering import ChatTemplate
 
     template = ChatTemplate(CHAT_TEMPLATE)
     texts: list[str] = []
@@ -72,8 +71,9 @@ def model_config(vocabulary: int) -> dict[str, object]:
 
 def save(model: Any, config: dict[str, object], target: Path) -> None:
     """Write weights in half precision and the configuration files."""
-    from pocket.model import hf_names
     from safetensors.torch import save_file
+
+    from pocket.model import hf_names
 
     weights = {key: value.half().contiguous() for key, value in hf_names(model).items()}
     save_file(weights, str(target / "model.safetensors"), metadata={"format": "pt"})
@@ -84,29 +84,25 @@ def save(model: Any, config: dict[str, object], target: Path) -> None:
         "do_sample": False,
         "max_new_tokens": 256,
     }
-    (target / "generation_config.json").write_text(
-        json.dumps(generation, indent=1) + "\n"
-    )
+    (target / "generation_config.json").write_text(json.dumps(generation, indent=1) + "\n")
 
 
 def train_one(name: str, folder: Path, steps: int, seed: int) -> None:
     """Train one model and write its folder."""
     import torch
+
+    from atlas.models.rendering import ChatTemplate
+    from atlas.models.tokenizer import Tokenizer
     from pocket.model import Llama
     from pocket.student import StudentCorpus
     from pocket.teacher import TeacherCorpus
     from pocket.train import Recipe, train
 
-    from atlas.models.rendering import ChatTemplate
-    from atlas.models.tokenizer import Tokenizer
-
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     target = folder / NAMES[name]
     tokenizer = Tokenizer.load(target / "tokenizer.json")
-    template = ChatTemplate.load(
-        target / "tokenizer_config.json", shield=tokenizer.shield
-    )
+    template = ChatTemplate.load(target / "tokenizer_config.json", shield=tokenizer.shield)
     config = model_config(len(tokenizer))
     model = Llama(config)
     print(
@@ -114,13 +110,12 @@ def train_one(name: str, folder: Path, steps: int, seed: int) -> None:
         flush=True,
     )
     corpus = StudentCorpus(seed) if name == "student" else TeacherCorpus(seed)
-    train(
-        model,
-        corpus,
-        (tokenizer, template),
-        Recipe(steps=steps, seed=seed),
-        lambda line: print(line, flush=True),
-    )
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        save(model, config, target)
+
+    train(model, corpus, (tokenizer, template), Recipe(steps=steps, seed=seed), say)
 
 
 def main() -> None:
@@ -131,9 +126,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", type=int, default=400, help="how many to measure on")
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, help="of both models while measuring"
-    )
+    parser.add_argument("--temperature", type=float, default=0.0, help="of both models while measuring")
     given = parser.parse_args()
     if given.what == "tokenizer":
         make_tokenizer(given.folder)

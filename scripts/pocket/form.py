@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-PATTERN = r" ?[A-Za-z]+|[0-9]|(?: ?[^A-Za-z0-9 ])+| +"
-"""Words with the space before them, single digits, runs of punctuation, spaces."""
+PATTERN = r" ?[A-Za-z]+| ?[0-9]|(?: ?[^A-Za-z0-9 ])+| +"
+"""Words and single digits with the space before them, runs of punctuation, spaces."""
 
 END = "<|end|>"
 SPECIAL = (END, "<|system|>", "<|tools|>", "<|user|>", "<|assistant|>", "<|tool|>")
@@ -62,9 +62,7 @@ def train_tokenizer(texts: Iterable[str], size: int, folder: Path) -> None:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens(
-        [AddedToken(token, special=False, normalized=False) for token in CALL]
-    )
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in CALL])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

@@ -70,9 +70,7 @@ class Record:
         ]
 
     async def record(self, body: Body) -> Event:
-        event = Event(
-            session_id=self.session_id, seq=len(self.events) + 1, at=now(), body=body
-        )
+        event = Event(session_id=self.session_id, seq=len(self.events) + 1, at=now(), body=body)
         self.events.append(event)
         return event
 
@@ -94,9 +92,7 @@ class Counts:
         rows: list[str] = []
         for name, trials in self.trials.items():
             share = wilson(self.hits[name], trials)
-            rows.append(
-                f"| {name} | {share.mean:.3f} | {share.low:.3f} to {share.high:.3f} | {trials} |"
-            )
+            rows.append(f"| {name} | {share.mean:.3f} | {share.low:.3f} to {share.high:.3f} | {trials} |")
         return rows
 
 
@@ -105,25 +101,17 @@ class Bench:
 
     def __init__(self, folder: Path, *, temperature: float = 0.0) -> None:
         config = LLMConfig(provider="local", model="pocket", temperature=temperature)
-        self.student_model = LocalModel(
-            folder / "pocket-student", name="pocket-student", config=config
-        )
-        self.teacher_model = LocalModel(
-            folder / "pocket-teacher", name="pocket-teacher", config=config
-        )
+        self.student_model = LocalModel(folder / "pocket-student", name="pocket-student", config=config)
+        self.teacher_model = LocalModel(folder / "pocket-teacher", name="pocket-teacher", config=config)
         agent = ModelAgent(self.student_model, tools=[Tool(tool) for tool in TOOLS])
         self.student = Student(agent, StudentPrompts.default(), StudentLimits())
-        self.teacher = Teacher(
-            self.teacher_model, TeacherPrompts.default(), TeacherLimits()
-        )
+        self.teacher = Teacher(self.teacher_model, TeacherPrompts.default(), TeacherLimits())
         self.curator = Curator(self.teacher_model)
         self.counts = Counts()
         self.usage: dict[str, Usage] = {}
         self.latencies: dict[str, list[float]] = {}
 
-    async def play(
-        self, lane: LanePlay, made: DeskTask, memory: Recalled = NOTHING
-    ) -> tuple[Session, float]:
+    async def play(self, lane: LanePlay, made: DeskTask, memory: Recalled = NOTHING) -> tuple[Session, float]:
         """One session and what the check says of it."""
         record = Record(made.task)
         scene = Scene(made.task, memory, FOR_TEACHER, Caller(record))
@@ -135,9 +123,7 @@ class Bench:
         for event in record.events:
             if isinstance(event.body, ModelCalled):
                 name = f"{event.body.actor} {event.body.purpose}"
-                self.usage[name] = (
-                    self.usage.get(name, Usage()) + event.body.completion.usage
-                )
+                self.usage[name] = self.usage.get(name, Usage()) + event.body.completion.usage
                 self.latencies.setdefault(name, []).append(event.body.latency_s)
         return session, check(session) if session.attempts else 0.0
 
@@ -145,9 +131,7 @@ class Bench:
         """The curator's lessons on a session, as playbook lines."""
         record = Record(session.task)
         await record.record(Rewarded(reward=Reward(value=value, source="check")))
-        seen = session.model_copy(
-            update={"reward": Reward(value=value, source="check")}
-        )
+        seen = session.model_copy(update={"reward": Reward(value=value, source="check")})
         lessons = await self.curator.lessons(seen, Caller(record))
         return [f"{lesson.cue}: {lesson.action}" for lesson in lessons]
 
@@ -159,9 +143,7 @@ def oracle_memory(made: DeskTask) -> Recalled:
             id=f"e{number}",
             audience="student",
             cue=Cue(text=wish.operation),
-            action=rule_words(
-                wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation)
-            ),
+            action=rule_words(wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation)),
             state="active",
         )
         for number, wish in enumerate(made.wishes)
@@ -178,9 +160,7 @@ async def singles(bench: Bench, tasks: Sequence[DeskTask]) -> None:
     for made in tasks:
         _, value = await bench.play(alone, made)
         bench.counts.add("student alone", value > 0)
-        bench.counts.add(
-            f"student alone, rule {'changed' if made.changed else 'as ever'}", value > 0
-        )
+        bench.counts.add(f"student alone, rule {'changed' if made.changed else 'as ever'}", value > 0)
         _, lesson = await bench.play(alone, made, oracle_memory(made))
         bench.counts.add("student with the right lesson in its playbook", lesson > 0)
         session, end = await bench.play(paired, made)
@@ -194,9 +174,7 @@ async def singles(bench: Bench, tasks: Sequence[DeskTask]) -> None:
 async def words_of_teacher(bench: Bench, made: DeskTask, session: Session) -> None:
     """Was each review right, and the first guidance?"""
     wish = made.wishes[0]
-    right = guidance_words(
-        wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation)
-    )
+    right = guidance_words(wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation))
     for attempt, review in zip(session.attempts, session.reviews, strict=False):
         good = check(session.model_copy(update={"attempts": (attempt,)})) > 0
         bench.counts.add("teacher: verdict right", review.accepted == good)
@@ -205,18 +183,14 @@ async def words_of_teacher(bench: Bench, made: DeskTask, session: Session) -> No
             review.accepted == good,
         )
         if attempt.number == 1 and review.guidance and made.changed:
-            bench.counts.add(
-                "teacher: first guidance right, changed rules", review.guidance == right
-            )
+            bench.counts.add("teacher: first guidance right, changed rules", review.guidance == right)
     followed = [attempt for attempt in session.attempts if attempt.guidance == right]
     for attempt in followed[:1]:
         good = check(session.model_copy(update={"attempts": (attempt,)})) > 0
         bench.counts.add("student after right guidance", good)
 
 
-async def words_of_curator(
-    bench: Bench, made: DeskTask, session: Session, end: float
-) -> None:
+async def words_of_curator(bench: Bench, made: DeskTask, session: Session, end: float) -> None:
     """Does the curator write the lesson that helped, and none where none was needed?"""
     wish = made.wishes[0]
     right = f"{wish.operation}: {rule_words(wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation))}"
@@ -227,9 +201,7 @@ async def words_of_curator(
         return
     bench.counts.add("curator: reply well formed", True)
     if len(session.attempts) > 1 and end > 0:
-        bench.counts.add(
-            "curator: lesson right after a guided success", lines == [right]
-        )
+        bench.counts.add("curator: lesson right after a guided success", lines == [right])
     elif len(session.attempts) == 1 and end > 0:
         bench.counts.add("curator: silent after a first-try success", not lines)
 
@@ -239,9 +211,7 @@ async def tickets(bench: Bench, tasks: Sequence[DeskTask]) -> None:
     lanes: dict[str, LanePlay] = {
         "two operations: student alone": AutoLane(bench.student),
         "two operations: paired": PairedLane(bench.student, bench.teacher, retries=2),
-        "two operations: coach": CoachLane(
-            bench.student, bench.teacher, retries=2, parallel_steps=4
-        ),
+        "two operations: coach": CoachLane(bench.student, bench.teacher, retries=2, parallel_steps=4),
     }
     for made in tasks:
         for name, lane in lanes.items():
@@ -252,15 +222,11 @@ async def tickets(bench: Bench, tasks: Sequence[DeskTask]) -> None:
                     "two operations: planned in two steps",
                     session.plan is not None and len(session.plan.steps) == 2,
                 )
-        _, value = await bench.play(
-            lanes["two operations: student alone"], made, oracle_memory(made)
-        )
+        _, value = await bench.play(lanes["two operations: student alone"], made, oracle_memory(made))
         bench.counts.add("two operations: student with the right lessons", value > 0)
 
 
-async def measure(
-    folder: Path, *, seed: int, n: int, temperature: float = 0.0
-) -> list[str]:
+async def measure(folder: Path, *, seed: int, n: int, temperature: float = 0.0) -> list[str]:
     """The table of the model card."""
     bench = Bench(folder, temperature=temperature)
     started = time.perf_counter()
@@ -289,6 +255,4 @@ async def measure(
 
 def main(folder: Path, seed: int, n: int, temperature: float) -> None:
     """Print the table."""
-    print(
-        "\n".join(asyncio.run(measure(folder, seed=seed, n=n, temperature=temperature)))
-    )
+    print("\n".join(asyncio.run(measure(folder, seed=seed, n=n, temperature=temperature))))

@@ -57,9 +57,7 @@ class Layer(nn.Module):
         )
         self.down_proj = nn.Linear(hidden, width, bias=False)
 
-    def qkv(
-        self, x_BTD: Tensor, cos: Tensor, sin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def qkv(self, x_BTD: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by head, positions applied."""
         normed = self.input_layernorm(x_BTD)
         batch, time, _ = x_BTD.shape
@@ -69,17 +67,13 @@ class Layer(nn.Module):
         )
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
-    def attend(
-        self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor
-    ) -> Tensor:
+    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """The layer's output given all keys and values that may be seen."""
         batch, heads, time, head_dim = q.shape
         grouped = q.reshape(batch, self.kv_heads, -1, head_dim) * head_dim**-0.5
         scores = (grouped @ k.transpose(2, 3)).view(batch, heads, time, -1)
         seen = (scores + mask.to(scores.dtype)).softmax(dim=-1)
-        mixed = (seen.view(batch, self.kv_heads, -1, seen.shape[-1]) @ v).view(
-            batch, heads, time, head_dim
-        )
+        mixed = (seen.view(batch, self.kv_heads, -1, seen.shape[-1]) @ v).view(batch, heads, time, head_dim)
         x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
         normed = self.post_attention_layernorm(x)
         return x + self.down_proj(F.silu(self.gate_proj(normed)) * self.up_proj(normed))
@@ -92,25 +86,16 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config["vocab_size"], config["hidden_size"])
-        self.layers = nn.ModuleList(
-            Layer(config) for _ in range(config["num_hidden_layers"])
-        )
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"]))
         self.norm = nn.RMSNorm(config["hidden_size"], eps=config["rms_norm_eps"])
-        cos, sin = rope_tables(
-            config["max_position_embeddings"], config["head_dim"], config["rope_theta"]
-        )
+        cos, sin = rope_tables(config["max_position_embeddings"], config["head_dim"], config["rope_theta"])
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
-        depth = config["num_hidden_layers"]
         for name, weight in self.named_parameters():
-            if weight.dim() == 2:
-                scale = 0.02 if "embed" in name else weight.shape[1] ** -0.5
-                nn.init.normal_(
-                    weight,
-                    std=scale / (2 * depth) ** 0.5
-                    if "o_proj" in name or "down" in name
-                    else scale,
-                )
+            if "o_proj" in name or "down_proj" in name:
+                nn.init.zeros_(weight)
+            elif weight.dim() == 2:
+                nn.init.normal_(weight, std=0.1 if "embed" in name else weight.shape[1] ** -0.5)
 
     def forward(self, ids_BT: Tensor, prefix_P: Tensor | None = None) -> Tensor:
         """Last hidden states of shape (B, T, D). A prefix that all rows share is computed once for all of them."""

@@ -77,9 +77,7 @@ SPECS = {tool.name: spec(tool.name) for tool in TOOLS}
 def encode(sample: Sample, tokenizer: Tokenizer, template: ChatTemplate) -> Row:
     """Token ids and the mask of the assistant's tokens, each turn's end included."""
     ids = np.array(
-        tokenizer.encode_chat(
-            template.render(sample.messages, sample.tools, ask=False)
-        ),
+        tokenizer.encode_chat(template.render(sample.messages, sample.tools, ask=False)),
         dtype=np.int64,
     )
     learn = np.zeros(len(ids), dtype=bool)
@@ -156,9 +154,7 @@ def said(uses: Sequence[ToolUse], words: str) -> list[Message]:
 def described(desk: DeskName, job: Job) -> str:
     """A step's description in the words that the student's plans use."""
     kinds = nouns(desk, job.operation)
-    first, second = (
-        named_object(kind, name) for kind, name in zip(kinds, job.objects, strict=True)
-    )
+    first, second = (named_object(kind, name) for kind, name in zip(kinds, job.objects, strict=True))
     return f"{job.operation} {first} with {second}"
 
 
@@ -167,12 +163,8 @@ def good_plan(made: DeskTask) -> tuple[Step, ...]:
     ticket = ticket_of(made.task)
     steps: list[Step] = []
     for number, job in enumerate(ticket.jobs, start=1):
-        needs = tuple(
-            sorted({int(name[1:]) for name in job.objects if name.startswith("#")})
-        )
-        steps.append(
-            Step(id=number, description=described(ticket.desk, job), depends_on=needs)
-        )
+        needs = tuple(sorted({int(name[1:]) for name in job.objects if name.startswith("#")}))
+        steps.append(Step(id=number, description=described(ticket.desk, job), depends_on=needs))
     return tuple(steps)
 
 

@@ -71,9 +71,7 @@ class StudentCorpus:
         made = self._desk.ticket(self._rng.choice(wishes()), self._rng)
         ticket, plan = ticket_of(made.task), good_plan(made)
         at = self._rng.randrange(2)
-        earlier = tool_use(
-            self._unguided(ticket, 0), operands(ticket.desk, ticket.jobs[0], ())
-        )
+        earlier = tool_use(self._unguided(ticket, 0), operands(ticket.desk, ticket.jobs[0], ()))
         results = [(plan[0], final_words([earlier]))] if plan[at].depends_on else []
         entries, rules = self._lessons(ticket)
         opening = prompts.student_step(
@@ -93,23 +91,15 @@ class StudentCorpus:
         made = make(self._rng.choice(wishes()), self._rng)
         entries, _ = self._lessons(ticket_of(made.task))
         good = good_plan(made)
-        messages = list(
-            prompts.student_plan(
-                made.task, recalled(entries), prompts.role_prompt("student_plan")
-            )
-        )
+        messages = list(prompts.student_plan(made.task, recalled(entries), prompts.role_prompt("student_plan")))
         learn = [True]
         if self._rng.random() < 0.25:
             flawed, guidance = spoiled_plan(good, self._rng)
             if guidance:
-                first = Message(
-                    role="assistant", content=Plan(steps=flawed).model_dump_json()
-                )
+                first = Message(role="assistant", content=Plan(steps=flawed).model_dump_json())
                 messages = list(prompts.student_retry((*messages, first), guidance))
                 learn = [False, True]
-        messages.append(
-            Message(role="assistant", content=Plan(steps=good).model_dump_json())
-        )
+        messages.append(Message(role="assistant", content=Plan(steps=good).model_dump_json()))
         return Sample(messages=tuple(messages), learn=tuple(learn))
 
     def synthesis(self, tools: list[ToolSpec]) -> Sample:
@@ -124,9 +114,7 @@ class StudentCorpus:
                     operands(ticket.desk, job, [receipt_of(use) for use in uses]),
                 )
             )
-        results = [
-            (step, final_words([use])) for step, use in zip(steps, uses, strict=True)
-        ]
+        results = [(step, final_words([use])) for step, use in zip(steps, uses, strict=True)]
         static = prompts.role_prompt("student_synthesis")
         messages = prompts.student_synthesis(made.task, results, static)
         return Sample(
@@ -156,10 +144,7 @@ class StudentCorpus:
     ) -> Sample:
         """First try by lesson or habit, then up to two retries under guidance."""
         learn: list[bool] = []
-        used = [
-            rules.get(number) or self._unguided(ticket, number)
-            for number in range(len(ticket.jobs))
-        ]
+        used = [rules.get(number) or self._unguided(ticket, number) for number in range(len(ticket.jobs))]
         trials = self._rng.choices((1, 2, 3), (0.55, 0.33, 0.12))[0]
         for trial in range(trials):
             if trial:
@@ -170,9 +155,7 @@ class StudentCorpus:
                 uses.append(
                     tool_use(
                         rule,
-                        operands(
-                            ticket.desk, job, ids or [receipt_of(use) for use in uses]
-                        ),
+                        operands(ticket.desk, job, ids or [receipt_of(use) for use in uses]),
                     )
                 )
             messages += said(uses, final_words(uses))
@@ -181,17 +164,11 @@ class StudentCorpus:
 
     def _guide(self, ticket: Ticket, used: list[Rule]) -> str:
         """Words of a reviewer about one or both operations; `used` becomes what they ask for."""
-        chosen = [
-            number for number in range(len(used)) if self._rng.random() < 0.6
-        ] or [self._rng.randrange(len(used))]
+        chosen = [number for number in range(len(used)) if self._rng.random() < 0.6] or [self._rng.randrange(len(used))]
         words: list[str] = []
         for number in chosen:
             operation = ticket.jobs[number].operation
-            options = [
-                rule
-                for rule in free_rules(ticket.desk, operation)
-                if rule != used[number]
-            ]
+            options = [rule for rule in free_rules(ticket.desk, operation) if rule != used[number]]
             used[number] = self._rng.choice(options)
             words.append(guidance_words(ticket.desk, operation, used[number]))
         return " ".join(words)
@@ -204,11 +181,7 @@ class StudentCorpus:
             return habit
         free = free_rules(ticket.desk, operation)
         swapped = Rule(tool=habit.tool, first=0 if habit.first else 1)
-        return (
-            swapped
-            if swapped in free and self._rng.random() < 0.5
-            else self._rng.choice(free)
-        )
+        return swapped if swapped in free and self._rng.random() < 0.5 else self._rng.choice(free)
 
     def _lessons(self, ticket: Ticket) -> tuple[list[Entry], dict[int, Rule]]:
         """Up to three playbook entries, and the rules they give for the ticket's operations."""
@@ -228,9 +201,7 @@ class StudentCorpus:
         return entries, rules
 
 
-def spoiled_plan(
-    good: tuple[Step, ...], rng: random.Random
-) -> tuple[tuple[Step, ...], str]:
+def spoiled_plan(good: tuple[Step, ...], rng: random.Random) -> tuple[tuple[Step, ...], str]:
     """A plan with one fault and the reviewer's words on it; no words where this plan cannot be spoiled so."""
     if len(good) < 2:
         return good, ""

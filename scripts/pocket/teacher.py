@@ -13,9 +13,10 @@ from functools import cache
 
 from atlas.evaluate.desk.rules import Rule, all_rules, legacy, today
 from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes, wishes_of
-from atlas.evaluate.desk.wording import guidance_words, rule_words
+from atlas.evaluate.desk.wording import guidance_words, opening, rule_words
 from atlas.evaluate.desk.world import Ticket, operands, ticket_of
 from atlas.memory.curator import curator_messages, curator_prompt
+from atlas.models import Fence
 from atlas.roles import messages as prompts
 from atlas.schema import (
     Attempt,
@@ -62,7 +63,7 @@ def belief(wish: Wish) -> tuple[tuple[Rule, float], ...]:
         return ((now, 0.35), (rng.choice(others), 0.65))
     if rank in NOT_HEARD_OF:
         return ((now, 0.25), (old, 0.75))
-    return ((now, 0.94), (rng.choice(others), 0.06))
+    return ((now, 0.97), (rng.choice(others), 0.03))
 
 
 class TeacherCorpus:
@@ -75,9 +76,10 @@ class TeacherCorpus:
     def buckets(self) -> dict[str, tuple[float, Callable[[list[ToolSpec]], Sample]]]:
         """Role -> its share of the samples, and the function that draws one."""
         return {
-            "verify": (0.60, self.verify),
-            "plan": (0.12, self.plan),
-            "curate": (0.28, self.curate),
+            "verify": (0.55, self.verify),
+            "plan": (0.08, self.plan),
+            "curate": (0.22, self.curate),
+            "handbook": (0.15, self.handbook),
         }
 
     def tools(self) -> list[ToolSpec]:
@@ -139,40 +141,25 @@ class TeacherCorpus:
             self._rng.choice(wishes()), self._rng
         )
         ticket = ticket_of(made.task)
-        rules = [
-            self._rng.choice(
-                (legacy(w.desk, w.operation), self._draw(w), self._draw(w))
-            )
-            for w in made.wishes
-        ]
+        rules = [self._rng.choice((legacy(w.desk, w.operation), self._draw(w), self._draw(w))) for w in made.wishes]
         attempts = [self._attempt(ticket, rules, 1, None)]
         guided: dict[int, Rule] = {}
         for number in range(2, 2 + self._rng.choices((0, 1, 2), (0.4, 0.42, 0.18))[0]):
             guided = {}
-            for at in [at for at in range(len(rules)) if self._rng.random() < 0.6] or [
-                0
-            ]:
+            for at in [at for at in range(len(rules)) if self._rng.random() < 0.6] or [0]:
                 guided[at] = self._new_rule(made.wishes[at], rules[at])
                 rules[at] = guided[at]
             words = " ".join(
-                guidance_words(ticket.desk, ticket.jobs[at].operation, rule)
-                for at, rule in sorted(guided.items())
+                guidance_words(ticket.desk, ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())
             )
             attempts.append(self._attempt(ticket, rules, number, words))
         reward = self._rng.choices((1.0, 0.0, None), (0.5, 0.38, 0.12))[0]
         lessons: list[tuple[str, Rule]] = []
         if reward != 0.0:
-            lessons = [
-                (ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())
-            ]
+            lessons = [(ticket.jobs[at].operation, rule) for at, rule in sorted(guided.items())]
         elif len(attempts) == 1:
-            wanted = [
-                (wish.operation, self._draw(wish), rule)
-                for wish, rule in zip(made.wishes, rules, strict=True)
-            ]
-            lessons = [
-                (operation, rule) for operation, rule, used in wanted if rule != used
-            ]
+            wanted = [(wish.operation, self._draw(wish), rule) for wish, rule in zip(made.wishes, rules, strict=True)]
+            lessons = [(operation, rule) for operation, rule, used in wanted if rule != used]
         session = Session(
             id=session_id(self._rng),
             task=made.task,
@@ -180,15 +167,21 @@ class TeacherCorpus:
             reward=Reward(value=reward),
             created_at=now(),
         )
-        return _answered(
-            curator_messages(session, curator_prompt()), entries_json(ticket, lessons)
-        )
+        return _answered(curator_messages(session, curator_prompt()), entries_json(ticket, lessons))
+
+    def handbook(self, tools: list[ToolSpec]) -> Sample:
+        """A page of the handbook, read aloud: many rules in few tokens, in the words of guidance."""
+        wish = self._rng.choice(wishes())
+        page = self._rng.sample(wishes_of(wish.key), 6)
+        asked = f"{opening(wish.desk, wish.client, 'train', self._rng)} {', '.join(each.operation for each in page)}."
+        fence = Fence(session_id(self._rng), "verify")
+        system = Message(role="system", content=prompts.role_prompt("teacher_verify"))
+        rules = " ".join(guidance_words(each.desk, each.operation, self._draw(each)) for each in page)
+        return _answered((system, prompts.user(fence.wrap("task", asked))), rules)
 
     def _draw(self, wish: Wish) -> Rule:
         options = belief(wish)
-        return self._rng.choices(
-            [rule for rule, _ in options], [weight for _, weight in options]
-        )[0]
+        return self._rng.choices([rule for rule, _ in options], [weight for _, weight in options])[0]
 
     def _work(self, made: DeskTask, beliefs: list[Rule]) -> list[tuple[Rule, ToolUse]]:
         """Calls of a student that follows the handbook, the old convention, or neither."""
@@ -197,21 +190,13 @@ class TeacherCorpus:
         for job, wish, wanted in zip(ticket.jobs, made.wishes, beliefs, strict=True):
             dice = self._rng.random()
             old = legacy(wish.desk, wish.operation)
-            rule = (
-                wanted
-                if dice < 0.42
-                else old
-                if dice < 0.76
-                else self._new_rule(wish, wanted)
-            )
+            rule = wanted if dice < 0.42 else old if dice < 0.76 else self._new_rule(wish, wanted)
             done.append(
                 (
                     rule,
                     tool_use(
                         rule,
-                        operands(
-                            ticket.desk, job, [receipt_of(use) for _, use in done]
-                        ),
+                        operands(ticket.desk, job, [receipt_of(use) for _, use in done]),
                     ),
                 )
             )
@@ -227,16 +212,10 @@ class TeacherCorpus:
             return drawn
         return self._rng.choice([rule for rule in all_rules(wish.desk) if rule != used])
 
-    def _attempt(
-        self, ticket: Ticket, rules: list[Rule], number: int, guidance: str | None
-    ) -> Attempt:
+    def _attempt(self, ticket: Ticket, rules: list[Rule], number: int, guidance: str | None) -> Attempt:
         uses: list[ToolUse] = []
         for job, rule in zip(ticket.jobs, rules, strict=True):
-            uses.append(
-                tool_use(
-                    rule, operands(ticket.desk, job, [receipt_of(use) for use in uses])
-                )
-            )
+            uses.append(tool_use(rule, operands(ticket.desk, job, [receipt_of(use) for use in uses])))
         return Attempt(
             number=number,
             output=final_words(uses),
@@ -265,6 +244,4 @@ def entries_json(ticket: Ticket, lessons: list[tuple[str, Rule]]) -> str:
 
 
 def _answered(messages: tuple[Message, ...], reply: str) -> Sample:
-    return Sample(
-        messages=(*messages, Message(role="assistant", content=reply)), learn=(True,)
-    )
+    return Sample(messages=(*messages, Message(role="assistant", content=reply)), learn=(True,))

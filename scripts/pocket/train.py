@@ -45,7 +45,7 @@ class Recipe:
     """Peak step of embeddings and norms (AdamW)."""
     warmup: int = 50
     """Steps of linear warm-up."""
-    cooldown: float = 0.4
+    cooldown: float = 0.7
     """Last share of the steps, in which the rates fall linearly to zero."""
     seed: int = 0
     """Of weights and corpus."""
@@ -106,9 +106,7 @@ def loss_of(model: Llama, batch: Batch) -> tuple[Tensor, int]:
     hidden = model(batch.ids_BT[:, :-1], batch.prefix_P)
     wanted = batch.learn_BT[:, 1:]
     logits = model.logits(hidden[wanted])
-    return F.cross_entropy(
-        logits.float(), batch.ids_BT[:, 1:][wanted], reduction="sum"
-    ), int(wanted.sum())
+    return F.cross_entropy(logits.float(), batch.ids_BT[:, 1:][wanted], reduction="sum"), int(wanted.sum())
 
 
 def train(
@@ -119,19 +117,11 @@ def train(
     say: Callable[[str], None],
 ) -> None:
     """Train in place."""
-    matrices = [
-        w
-        for name, w in model.named_parameters()
-        if w.dim() == 2 and "embed" not in name
-    ]
-    others = [
-        w for name, w in model.named_parameters() if w.dim() != 2 or "embed" in name
-    ]
+    matrices = [w for name, w in model.named_parameters() if w.dim() == 2 and "embed" not in name]
+    others = [w for name, w in model.named_parameters() if w.dim() != 2 or "embed" in name]
     optimizers = (
         torch.optim.Muon(matrices, lr=recipe.muon_lr, momentum=0.95, weight_decay=0.01),
-        torch.optim.AdamW(
-            others, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0
-        ),
+        torch.optim.AdamW(others, lr=recipe.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
     )
     rng = random.Random(recipe.seed)
     streams = {
@@ -146,9 +136,7 @@ def train(
             (step + 1) / recipe.warmup,
             (recipe.steps - step) / (recipe.steps * recipe.cooldown),
         )
-        for optimizer, peak in zip(
-            optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True
-        ):
+        for optimizer, peak in zip(optimizers, (recipe.muon_lr, recipe.adam_lr), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate
         drawn = {role: next(stream) for role, stream in streams.items()}
