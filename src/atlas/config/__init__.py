@@ -28,6 +28,7 @@ from atlas.config.roles import StudentConfig, StudentPrompts, TeacherConfig, Tea
 from atlas.config.safety import DriftConfig, ReviewConfig, RuntimeSafetyConfig
 from atlas.config.storage import StorageConfig
 from atlas.config.teaching import AdaptiveTeachingConfig, HistoryConfig, ProbeConfig, RewardConfig, ThresholdsConfig
+from atlas.config.telemetry import TelemetryConfig
 from atlas.config.tree import AtlasConfig, Seat
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "StudentPrompts",
     "TeacherConfig",
     "TeacherPrompts",
+    "TelemetryConfig",
     "ThresholdsConfig",
     "ToolConfig",
     "config_for",

@@ -26,12 +26,12 @@ _LLM_BLOCKS: frozenset[Path] = frozenset(
 
 
 def may_read_environment(path: Path) -> bool:
-    """Whether `${NAME}` is replaced at this place: database_url, url, api_base, and the values of headers."""
-    if path in {("storage", "database_url"), ("agent", "url")}:
+    """Whether `${NAME}` is replaced at this place: database_url, url, api_base, otlp_endpoint, values of headers."""
+    if path in {("storage", "database_url"), ("agent", "url"), ("telemetry", "otlp_endpoint")}:
         return True
     if path[-1:] == ("api_base",) and path[:-1] in _LLM_BLOCKS:
         return True
-    return path[-2:-1] == ("headers",) and (path[:-2] == ("agent",) or path[:-2] in _LLM_BLOCKS)
+    return path[-2:-1] == ("headers",) and (path[:-2] in (("agent",), ("telemetry",)) or path[:-2] in _LLM_BLOCKS)
 
 
 def expand_env(text: str, environ: Mapping[str, str] | None = None) -> str:

@@ -15,6 +15,7 @@ from atlas.config.roles import StudentConfig, TeacherConfig
 from atlas.config.safety import RuntimeSafetyConfig
 from atlas.config.storage import StorageConfig
 from atlas.config.teaching import AdaptiveTeachingConfig
+from atlas.config.telemetry import TelemetryConfig
 from atlas.schema import Lane
 
 Seat = Literal["student", "teacher", "judge", "arbiter", "probe", "curator"]
@@ -44,6 +45,8 @@ class AtlasConfig(Block):
     """The playbooks."""
     runtime_safety: RuntimeSafetyConfig = RuntimeSafetyConfig()
     """Drift alarms and the review gate."""
+    telemetry: TelemetryConfig = TelemetryConfig()
+    """Where sessions are told as OpenTelemetry traces."""
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Prices by model name that overrule the built-in table; `price` of an `llm` block overrules both."""
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -16,9 +16,10 @@ from atlas.runtime.desk import TriageDesk
 from atlas.runtime.judging import rewarder_of, user_code
 from atlas.runtime.learning import memory_of
 from atlas.runtime.loop import Limits, Loop
-from atlas.runtime.runtime import Runtime
+from atlas.runtime.runtime import Closable, Runtime
 from atlas.runtime.seats import Models, open_agent, student_of, teacher_of
 from atlas.runtime.telemetry import EVERYWHERE, EventBus
+from atlas.runtime.telemetry.otel import export_spans
 from atlas.schema import Lane
 from atlas.store import Store, open_store
 from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
@@ -45,6 +46,7 @@ async def open_runtime(
     """
     bus = bus or EventBus(parent=EVERYWHERE)
     models = Models(config, HttpPool(), folder)
+    held: list[Closable] = [models]
     try:
         student = student_of(config, open_agent(config, models, folder, given=agent, user_loop=user_loop))
         teacher = teacher_of(config, models.seat("teacher"))
@@ -55,15 +57,18 @@ async def open_runtime(
         )
         rewarder = rewarder_of(config, models, folder)
         memory = memory_of(config, models)
+        spans = export_spans(bus, config.telemetry, agent=config.agent.name)
+        held += [spans] if spans else []
         store = await _store(config, folder)
     except BaseException:
-        await models.close()
+        for each in held:
+            await each.close()
         raise
     loop = Loop(
         store, memory, triage=triage, lanes=_lanes(config, student, teacher), judges=rewarder, limits=_limits(config)
     )
     policy = _policy(config, student.agent, teacher)
-    return Runtime(loop, store, bus, policy=policy, closables=(student.agent, models))
+    return Runtime(loop, store, bus, policy=policy, closables=(student.agent, *held))
 
 
 def _policy(config: AtlasConfig, agent: Agent, teacher: Teacher | None) -> str:

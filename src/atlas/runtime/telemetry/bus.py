@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
 import logging
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from atlas.schema import Event
+
+L = TypeVar("L")
 
 CAPACITY = 10_000
 """Events that wait for one subscriber; beyond it the oldest are dropped and counted."""
@@ -19,25 +22,25 @@ CAPACITY = 10_000
 _log = logging.getLogger("atlas.telemetry")
 
 
-class Mailbox:
+class Mailbox(Generic[L]):
     """What waits for one subscriber: bounded, the oldest goes first when it is full."""
 
     def __init__(self, capacity: int) -> None:
         self.taken = 0
         self.dropped = 0
         self._capacity = capacity
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[L] = deque()
 
-    def put(self, event: Event) -> None:
-        """Add one event; the caller holds the lock."""
+    def put(self, letter: L) -> None:
+        """Add one letter; the caller holds the lock."""
         self.taken += 1
         if len(self._waiting) >= self._capacity:
             self._waiting.popleft()
             self.dropped += 1
-        self._waiting.append(event)
+        self._waiting.append(letter)
 
-    def get(self) -> Event | None:
-        """The oldest event, if there is one; the caller holds the lock."""
+    def get(self) -> L | None:
+        """The oldest letter, if there is one; the caller holds the lock."""
         return self._waiting.popleft() if self._waiting else None
 
 
@@ -48,7 +51,10 @@ class _Listener(Protocol):
 
 
 class Subscription:
-    """A callback in a thread of its own. A slow one misses events, a raising one is told once."""
+    """A callback in a thread of its own. A slow one misses events, a raising one is told once.
+
+    It runs in a copy of the publisher's context, so that it sees the tracing span that was current in the session.
+    """
 
     def __init__(
         self, callback: Callable[[Event], object], *, capacity: int, on_end: Callable[[], object] | None, bus: EventBus
@@ -57,7 +63,7 @@ class Subscription:
         self._callback = callback
         self._on_end = on_end
         self._bus = bus
-        self._mailbox = Mailbox(capacity)
+        self._mailbox: Mailbox[tuple[Event, contextvars.Context]] = Mailbox(capacity)
         self._ready = threading.Condition()
         self._ended = False
         self._handled = 0
@@ -74,7 +80,7 @@ class Subscription:
         """Leave an event for the thread."""
         with self._ready:
             if not self._ended:
-                self._mailbox.put(event)
+                self._mailbox.put((event, contextvars.copy_context()))
                 self._ready.notify_all()
 
     def flush(self, timeout_s: float = 2.0) -> bool:
@@ -101,20 +107,21 @@ class Subscription:
         tell_loss(self._mailbox)
 
     def _run(self) -> None:
-        while (event := self._next()) is not None:
-            self._call(lambda event=event: self._callback(event))
+        while (letter := self._next()) is not None:
+            event, context = letter
+            self._call(lambda event=event, context=context: context.run(self._callback, event))
             with self._ready:
                 self._handled += 1
                 self._ready.notify_all()
         if self._on_end is not None:
             self._call(self._on_end)
 
-    def _next(self) -> Event | None:
+    def _next(self) -> tuple[Event, contextvars.Context] | None:
         with self._ready:
             while True:
-                event = self._mailbox.get()
-                if event is not None or self._ended:
-                    return event
+                letter = self._mailbox.get()
+                if letter is not None or self._ended:
+                    return letter
                 self._ready.wait()
 
     def _call(self, code: Callable[[], object]) -> None:
@@ -141,7 +148,7 @@ class EventStream:
 
     def __init__(self, *, capacity: int, bus: EventBus) -> None:
         self._bus = bus
-        self._mailbox = Mailbox(capacity)
+        self._mailbox: Mailbox[Event] = Mailbox(capacity)
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -201,7 +208,7 @@ class EventStream:
             self._bus.forget(self)
 
 
-def tell_loss(mailbox: Mailbox) -> None:
+def tell_loss(mailbox: Mailbox[L]) -> None:
     """Say at the end how much a subscriber missed."""
     if mailbox.dropped:
         _log.warning("A slow event subscriber missed %d of %d events.", mailbox.dropped, mailbox.taken)
