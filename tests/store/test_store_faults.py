@@ -25,7 +25,7 @@ from atlas.store import spool as spool_module
 from atlas.store import writer as writer_module
 from atlas.store.embedded import start_embedded
 from atlas.store.open import open_postgres
-from atlas.store.spool import Row, Spool, orphans
+from atlas.store.spool import Row, Spool, micros, orphans
 
 Tell = Callable[..., list[Event]]
 WRITER = """
@@ -260,7 +260,7 @@ async def test_a_long_queue_is_read_back_from_the_spool(
 
 
 def test_a_torn_record_ends_the_spool(tmp_path: Path) -> None:
-    rows = [Row(uuid.uuid4(), n, now(), b'{"n": %d}' % n) for n in range(1, 4)]
+    rows = [Row(uuid.uuid4(), n, micros(now()), b'{"n": %d}' % n) for n in range(1, 4)]
     spool = Spool(tmp_path, str(uuid.uuid4()))
     spool.append(rows)
     (path,) = spool_files(tmp_path)
@@ -287,7 +287,10 @@ def test_a_torn_record_ends_the_spool(tmp_path: Path) -> None:
 
 
 def test_a_record_longer_than_the_window_is_read(tmp_path: Path) -> None:
-    rows = [Row(uuid.uuid4(), 1, now(), b"[" + b" " * 17_000_000 + b"]"), Row(uuid.uuid4(), 2, now(), b"{}")]
+    rows = [
+        Row(uuid.uuid4(), 1, micros(now()), b"[" + b" " * 17_000_000 + b"]"),
+        Row(uuid.uuid4(), 2, micros(now()), b"{}"),
+    ]
     spool = Spool(tmp_path, str(uuid.uuid4()))
     spool.append(rows)
     (path,) = spool_files(tmp_path)

@@ -6,7 +6,7 @@ import json
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -26,7 +26,7 @@ from atlas.schema.errors import StoreError
 from atlas.store.base import Flushed, SessionRow
 from atlas.store.database import Database
 from atlas.store.pooling import Bodies, Pool, escape, unescape
-from atlas.store.spool import Row
+from atlas.store.spool import Row, micros
 from atlas.store.writer import Writer
 
 POOLS = 4096
@@ -167,8 +167,7 @@ class PgStore:
         if not 0 < event.seq <= MAX_SEQ:
             raise StoreError(f"Event number {event.seq} is not between 1 and {MAX_SEQ}.")
         uid, pool = known
-        at = event.at if event.at.tzinfo else event.at.replace(tzinfo=UTC)
-        return Row(uid, event.seq, at, pool.encode(event.seq, event.body))
+        return Row(uid, event.seq, micros(event.at), pool.encode(event.seq, event.body))
 
     async def _named(self, prefix: str) -> tuple[uuid.UUID, Status] | None:
         """The one session whose id begins so."""

@@ -22,9 +22,10 @@ from atlas.schema.errors import StoreError
 
 ROTATE_BYTES = 64_000_000
 """A longer file is closed for writing and removed once the database has all of it."""
-_HEAD = struct.Struct("<II16sIq")
-"""Length of the payload, CRC-32 of all that follows it, session, seq, microseconds since 1970."""
-_CHECKED_FROM = 8
+_FRAME = struct.Struct("<II")
+"""Length of what follows, and its CRC-32."""
+_HEAD = struct.Struct("<16sIq")
+"""Session, seq, microseconds since 1970; the payload follows."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 SUFFIX = ".spool"
@@ -37,10 +38,20 @@ class Row(NamedTuple):
     """Its session."""
     seq: int
     """Its number in the session."""
-    at: datetime
-    """When it happened (UTC)."""
+    micros: int
+    """When it happened: microseconds since 1970 (UTC)."""
     payload: bytes
     """Its body as JSON, texts pooled and escaped."""
+
+    @property
+    def at(self) -> datetime:
+        """When it happened (UTC)."""
+        return _EPOCH + self.micros * _MICROSECOND
+
+    @property
+    def type(self) -> bytes:
+        """The body's type, which is its first field."""
+        return self.payload[9 : self.payload.index(b'"', 9)]
 
 
 class Segment:
@@ -106,12 +117,10 @@ class Spool:
                 f"The spool {segment.path} cannot be written: {error.strerror}.", "Free disk space."
             ) from error
         slots: list[Slot] = []
-        offset = segment.size
         for record in records:
-            slots.append(Slot(segment, offset, len(record)))
-            offset += len(record)
-        segment.size = offset
-        segment.waiting += len(rows)
+            slots.append(Slot(segment, segment.size, len(record)))
+            segment.size += len(record)
+        segment.waiting += len(slots)
         return slots
 
     def done(self, slots: Sequence[Slot]) -> None:
@@ -178,10 +187,10 @@ class Orphan(NamedTuple):
             window = os.pread(self.fd, 16_000_000, offset)
             used = 0
             for row in _rows(window):
-                used += _HEAD.size + len(row.payload)
+                used += _FRAME.size + _HEAD.size + len(row.payload)
                 yield row
             if used == 0:
-                longer = _HEAD.size + _HEAD.unpack_from(window)[0] if len(window) >= _HEAD.size else 0
+                longer = _FRAME.size + _FRAME.unpack_from(window)[0] if len(window) >= _FRAME.size else 0
                 window = os.pread(self.fd, longer, offset) if longer <= size - offset else b""
                 whole = list(_rows(window))
                 if not whole:
@@ -215,26 +224,30 @@ def orphans(folder: Path) -> Iterator[Orphan]:
         yield Orphan(path, path.name.rsplit("-", 1)[0], fd)
 
 
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970; a moment without a zone counts as UTC."""
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+
+
 def _record(row: Row) -> bytes:
-    micros = (row.at - _EPOCH) // _MICROSECOND
-    head = _HEAD.pack(len(row.payload), 0, row.session.bytes, row.seq, micros)
-    check = zlib.crc32(row.payload, zlib.crc32(head[_CHECKED_FROM:]))
-    return head[:4] + check.to_bytes(4, "little") + head[_CHECKED_FROM:] + row.payload
+    checked = _HEAD.pack(row.session.bytes, row.seq, row.micros) + row.payload
+    return _FRAME.pack(len(checked), zlib.crc32(checked)) + checked
 
 
 def _rows(blob: bytes) -> Iterator[Row]:
     """The whole records at the start of a blob."""
     at = 0
-    while at + _HEAD.size <= len(blob):
-        length, check, session, seq, micros = _HEAD.unpack_from(blob, at)
-        end = at + _HEAD.size + length
-        if end > len(blob) or zlib.crc32(blob[at + _CHECKED_FROM : end]) != check:
+    while at + _FRAME.size <= len(blob):
+        length, check = _FRAME.unpack_from(blob, at)
+        checked = blob[at + _FRAME.size : at + _FRAME.size + length]
+        if len(checked) < max(length, _HEAD.size) or zlib.crc32(checked) != check:
             return
-        yield Row(uuid.UUID(bytes=session), seq, _EPOCH + micros * _MICROSECOND, blob[at + _HEAD.size : end])
-        at = end
+        session, seq, moment = _HEAD.unpack_from(checked)
+        yield Row(uuid.UUID(bytes=session), seq, moment, checked[_HEAD.size :])
+        at += _FRAME.size + length
 
 
 def _write_all(fd: int, blob: bytes) -> None:
-    view = memoryview(blob)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, blob)
+    while written < len(blob):
+        written += os.write(fd, memoryview(blob)[written:])

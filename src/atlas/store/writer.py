@@ -36,6 +36,8 @@ MEMORY_BYTES = 64_000_000
 """Beyond this, waiting payloads are dropped from memory and read back from the spool."""
 BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Pauses between tries while the database is away."""
+PROJECTED = (b"finished", b"session_resumed")
+"""Types of events that change their session's row."""
 LEASE_S = 15.0
 """A running session whose process has not renewed its lease for so long is interrupted."""
 
@@ -113,19 +115,22 @@ class Writer:
         Raises:
             StoreError: the spool could not take them.
         """
-        slots = self._spool.append(rows)
-        for row, slot in zip(rows, slots, strict=True):
-            lane = self._lane(row.session)
-            kept = row if self._in_memory < MEMORY_BYTES else None
-            if kept:
+        crowded = False
+        for row, slot in zip(rows, self._spool.append(rows), strict=True):
+            lane = self._lanes[row.session.int % LANES]
+            if self._in_memory < MEMORY_BYTES:
                 self._in_memory += slot.length
-            lane.queue.append(_Waiting(kept, slot, row.session))
+                lane.queue.append(_Waiting(row, slot, row.session))
+            else:
+                lane.queue.append(_Waiting(None, slot, row.session))
             lane.accepted += 1
-            if not lane.work.is_set():
+            backlog = len(lane.queue)
+            if backlog == 1:
                 lane.work.set()
-            elif len(lane.queue) >= BATCH_ROWS:
+            elif backlog >= BATCH_ROWS:
                 lane.hurry.set()
-        if self._away_since is None and any(len(lane.queue) > 2 * BATCH_ROWS for lane in self._lanes):
+                crowded = crowded or backlog > 2 * BATCH_ROWS
+        if crowded and self._away_since is None:
             await asyncio.sleep(0)  # A caller that appends without pause lets the lanes breathe.
 
     def waiting(self, session: uuid.UUID) -> list[Row]:
@@ -258,8 +263,17 @@ async def send(database: Database, rows: Sequence[Row], owner: uuid.UUID, *, rep
         RowRefused: at least one of them cannot be stored.
         StoreUnavailable: the database is away; sending them again is harmless.
     """
-    columns = zip(*((row.session, row.seq, row.at, row.payload.decode()) for row in rows), strict=True)
-    return await database.value("append", *map(list, columns), owner, replay) or []
+    starts: list[int] = []
+    touched: set[uuid.UUID] = set()
+    for position, row in enumerate(rows, start=1):
+        kind = row.type
+        if kind == b"session_started":
+            starts.append(position)
+        elif kind in PROJECTED or (replay and kind == b"rewarded"):
+            touched.add(row.session)
+    sessions, seqs, moments, payloads = zip(*rows, strict=True)
+    texts = [payload.decode() for payload in payloads]
+    return await database.value("append", sessions, seqs, moments, texts, starts, list(touched), owner, replay) or []
 
 
 async def drain_orphans(database: Database, folder: Path) -> int:

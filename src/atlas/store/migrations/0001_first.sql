@@ -105,6 +105,11 @@ CREATE FUNCTION atlas_number(stored jsonb) RETURNS double precision LANGUAGE sql
     SELECT CASE WHEN jsonb_typeof(stored) = 'number' THEN stored::double precision END
 $$;
 
+-- A moment given as microseconds since 1970.
+CREATE FUNCTION atlas_moment(micros bigint) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$
+    SELECT timestamptz 'epoch' + micros * interval '1 microsecond'
+$$;
+
 -- The smallest uuid v7 of a moment.
 CREATE FUNCTION atlas_uuid_at(moment timestamp) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
@@ -132,17 +137,20 @@ END $$;
 CREATE FUNCTION atlas_text(of_session uuid, stored text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
     ref text[];
+    target text;
 BEGIN
     IF stored IS NULL OR strpos(stored, U&'\EFFEr') = 0 THEN
         RETURN stored;
     END IF;
+    IF strpos(stored, U&'\EFFEr') = 1 AND strpos(stored, ';') = length(stored) THEN  -- Nothing but one reference.
+        SELECT e.payload #>> string_to_array(split_part(rtrim(stored, ';'), ':', 2), '/') INTO target FROM events e
+        WHERE e.session = of_session AND e.seq = substr(split_part(stored, ':', 1), 3)::integer;
+        RETURN coalesce(atlas_text(of_session, target), stored);
+    END IF;
     FOR ref IN
-        SELECT DISTINCT m FROM regexp_matches(stored, U&'(\EFFEr([0-9]+):([^;]*);)', 'g') AS m
+        SELECT DISTINCT m FROM regexp_matches(stored, U&'\EFFEr[0-9]+:[^;]*;', 'g') AS m
     LOOP
-        stored := replace(stored, ref[1], coalesce(atlas_text(of_session, (
-            SELECT e.payload #>> string_to_array(ref[3], '/')
-            FROM events e WHERE e.session = of_session AND e.seq = ref[2]::integer
-        )), ref[1]));
+        stored := replace(stored, ref[1], atlas_text(of_session, ref[1]));
     END LOOP;
     RETURN stored;
 END $$;
@@ -167,19 +175,22 @@ END $$;
 
 -- The caller's labels with what the contract keeps beside them.
 CREATE FUNCTION atlas_labels(own jsonb, tenant text, key text, dossier jsonb, route jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT own || jsonb_strip_nulls(jsonb_build_object(
-        'learning_key', key,
-        'tenant', tenant,
-        'execution_mode', route -> 'lane',
-        'triage_dossier', dossier,
-        'adaptive_summary', CASE WHEN route IS NOT NULL THEN jsonb_build_object(
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    own := own || jsonb_build_object('learning_key', key, 'tenant', tenant);
+    IF dossier IS NOT NULL THEN
+        own := own || jsonb_build_object('triage_dossier', dossier);
+    END IF;
+    IF route IS NOT NULL THEN
+        own := own || jsonb_build_object('execution_mode', route -> 'lane', 'adaptive_summary', jsonb_build_object(
             'adaptive_mode', route -> 'lane',
             'confidence', route -> 'confidence',
             'certification_run', route ->> 'source' = 'certification',
             'probe', CASE WHEN route ->> 'source' = 'probe' THEN route END,
-            'mode_history', jsonb_build_array(route)) END))
-$$;
+            'mode_history', jsonb_build_array(route)));
+    END IF;
+    RETURN own;
+END $$;
 
 -- A reward in the shape of the contract.
 CREATE FUNCTION atlas_reward(reward jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
@@ -219,7 +230,7 @@ CREATE FUNCTION atlas_notes(reward jsonb, field text) RETURNS text LANGUAGE sql 
 $$;
 
 -- Bring the rows of these sessions up to their events.
-CREATE FUNCTION atlas_project(touched uuid[], with_reward boolean) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION atlas_project(touched uuid[]) RETURNS void LANGUAGE sql AS $$
     UPDATE sessions s SET
         status = CASE WHEN told.final IS NULL THEN 'running' ELSE told.final ->> 'status' END,
         completed_at = told.final_at,
@@ -229,20 +240,13 @@ CREATE FUNCTION atlas_project(touched uuid[], with_reward boolean) RETURNS void 
         accepted = (told.answered ->> 'accepted')::boolean,
         playbook_version = coalesce((told.recalled #>> '{student,version}')::integer, s.playbook_version),
         tokens = greatest(s.tokens, told.tokens),
-        cost_usd = greatest(s.cost_usd, told.cost_usd),
-        reward = coalesce(atlas_reward(told.reward), s.reward),
-        reward_stats = coalesce(atlas_reward_stats(told.reward), s.reward_stats),
-        reward_value = coalesce((told.reward ->> 'value')::double precision, s.reward_value),
-        student_learning = coalesce(atlas_notes(told.reward, 'student_note'), s.student_learning),
-        teacher_learning = coalesce(atlas_notes(told.reward, 'teacher_note'), s.teacher_learning)
+        cost_usd = greatest(s.cost_usd, told.cost_usd)
     FROM unnest(touched) AS t(uid), LATERAL (
         SELECT
             (array_agg(e.payload ORDER BY e.seq DESC) FILTER (WHERE e.type = 'answered'))[1] AS answered,
             (array_agg(e.payload ORDER BY e.seq DESC) FILTER (WHERE e.type = 'memory_recalled'))[1] AS recalled,
             (array_agg(e.payload -> 'dossier' ORDER BY e.seq DESC) FILTER (WHERE e.type = 'triaged'))[1] AS dossier,
             (array_agg(e.payload -> 'route' ORDER BY e.seq DESC) FILTER (WHERE e.type = 'routed'))[1] AS route,
-            (array_agg(atlas_restored(e.session, e.payload -> 'reward') ORDER BY e.seq DESC)
-                FILTER (WHERE with_reward AND e.type = 'rewarded'))[1] AS reward,
             (array_agg(CASE WHEN e.type = 'finished' THEN e.payload END ORDER BY e.seq DESC)
                 FILTER (WHERE e.type IN ('finished', 'session_resumed')))[1] AS final,
             (array_agg(CASE WHEN e.type = 'finished' THEN e.at END ORDER BY e.seq DESC)
@@ -254,51 +258,72 @@ CREATE FUNCTION atlas_project(touched uuid[], with_reward boolean) RETURNS void 
     WHERE s.uid = t.uid
 $$;
 
--- Take events and bring their sessions up to date, in one round trip. Taking an event twice is taking it once.
--- Returns the positions, from 1, of events whose place holds another event. A replay also projects rewards, which an
--- ordinary session's commit writes.
+-- Bring the rewards of these sessions up to their events, where no commit has written them.
+CREATE FUNCTION atlas_project_rewards(touched uuid[]) RETURNS void LANGUAGE sql AS $$
+    UPDATE sessions s SET
+        reward = atlas_reward(told.reward),
+        reward_stats = atlas_reward_stats(told.reward),
+        reward_value = (told.reward ->> 'value')::double precision,
+        student_learning = atlas_notes(told.reward, 'student_note'),
+        teacher_learning = atlas_notes(told.reward, 'teacher_note')
+    FROM unnest(touched) AS t(uid), LATERAL (
+        SELECT atlas_restored(e.session, e.payload -> 'reward') AS reward
+        FROM events e WHERE e.session = t.uid AND e.type = 'rewarded' ORDER BY e.seq DESC LIMIT 1
+    ) AS told
+    WHERE s.uid = t.uid AND s.reward IS NULL
+$$;
+
+-- Take events and bring their sessions up to date, in one round trip. Taking an event twice is taking it once. Moments are
+-- microseconds since 1970. `starts` are the positions, from 1, of events that begin a session; `touched` the sessions whose
+-- rows change for another reason. Returns the positions of events whose place holds another event. A replay also projects
+-- rewards, which an ordinary session's commit writes.
 CREATE FUNCTION atlas_append(
-    ids uuid[], seqs integer[], ats timestamptz[], payloads jsonb[], owner uuid, replay boolean
+    ids uuid[], seqs integer[], moments bigint[], payloads jsonb[], starts integer[], touched uuid[], owner uuid,
+    replay boolean
 ) RETURNS integer[] LANGUAGE plpgsql AS $$
 DECLARE
     stored integer;
     clashes integer[] := '{}';
-    touched uuid[];
 BEGIN
     INSERT INTO events (session, seq, at, type, step, attempt, actor, name, duration_s, tokens, cost_usd, payload)
-    SELECT new.session, new.seq, new.at, new.p ->> 'type',
-        coalesce(new.p ->> 'step', new.p #>> '{attempt,step}', new.p #>> '{review,step}')::integer,
-        coalesce(CASE WHEN jsonb_typeof(new.p -> 'attempt') = 'number' THEN new.p ->> 'attempt' END,
-                 new.p #>> '{attempt,number}', new.p #>> '{review,attempt}')::integer,
-        new.p ->> 'actor',
-        coalesce(new.p ->> 'model', new.p #>> '{use,call,name}', new.p #>> '{verdict,judge}', new.p ->> 'judge'),
-        atlas_number(new.p -> 'latency_s'),
-        (new.p #>> '{completion,usage,prompt_tokens}')::bigint
-            + (new.p #>> '{completion,usage,completion_tokens}')::bigint,
-        atlas_number(new.p #> '{completion,usage,cost_usd}'),
-        new.p
-    FROM unnest(ids, seqs, ats, payloads) AS new(session, seq, at, p)
+    SELECT session, seq, atlas_moment(moment), type,
+        CASE type WHEN 'attempted' THEN p #>> '{attempt,step}' WHEN 'reviewed' THEN p #>> '{review,step}'
+            ELSE p ->> 'step' END::integer,
+        CASE type WHEN 'attempted' THEN p #>> '{attempt,number}' WHEN 'reviewed' THEN p #>> '{review,attempt}'
+            ELSE p ->> 'attempt' END::integer,
+        p ->> 'actor',
+        CASE type WHEN 'tool_called' THEN p #>> '{use,call,name}' WHEN 'tool_started' THEN p #>> '{call,name}'
+            WHEN 'judged' THEN p #>> '{verdict,judge}' WHEN 'judge_failed' THEN p ->> 'judge' ELSE p ->> 'model' END,
+        CASE WHEN type IN ('model_called', 'model_failed', 'tool_called') THEN atlas_number(p -> 'latency_s') END,
+        CASE type WHEN 'model_called' THEN (p #>> '{completion,usage,prompt_tokens}')::bigint
+            + (p #>> '{completion,usage,completion_tokens}')::bigint END,
+        CASE type WHEN 'model_called' THEN atlas_number(p #> '{completion,usage,cost_usd}') END,
+        p
+    FROM (SELECT *, p ->> 'type' AS type
+          FROM unnest(ids, seqs, moments, payloads) AS sent(session, seq, moment, p) OFFSET 0) AS new
     ON CONFLICT DO NOTHING;
     GET DIAGNOSTICS stored = ROW_COUNT;
     IF stored < cardinality(ids) THEN
         SELECT coalesce(array_agg(new.n ORDER BY new.n), '{}') INTO clashes
-        FROM unnest(ids, seqs, ats, payloads) WITH ORDINALITY AS new(session, seq, at, p, n)
+        FROM unnest(ids, seqs, moments, payloads) WITH ORDINALITY AS new(session, seq, moment, p, n)
         JOIN events e ON e.session = new.session AND e.seq = new.seq
-        WHERE e.at <> new.at
+        WHERE e.at <> atlas_moment(new.moment)
            OR atlas_restored(e.session, e.payload) <> atlas_restored(new.session, new.p);
     END IF;
-    INSERT INTO sessions (uid, task, metadata, created_at, tenant, learning_key, policy, lease_owner)
-    SELECT new.session, p #>> '{task,prompt}',
-        atlas_labels(atlas_restored(new.session, p -> 'metadata'), p #>> '{task,tenant}', p #>> '{task,learning_key}', NULL, NULL),
-        new.at, p #>> '{task,tenant}', p #>> '{task,learning_key}', p ->> 'policy', owner
-    FROM unnest(ids, ats, payloads) AS new(session, at, p)
-    WHERE p ->> 'type' = 'session_started'
-    ON CONFLICT (uid) DO NOTHING;
-    SELECT array_agg(DISTINCT new.session) INTO touched
-    FROM unnest(ids, payloads) AS new(session, p)
-    WHERE p ->> 'type' IN ('finished', 'session_resumed') OR (replay AND p ->> 'type' = 'rewarded');
-    IF touched IS NOT NULL THEN
-        PERFORM atlas_project(touched, replay);
+    IF starts <> '{}' THEN
+        INSERT INTO sessions (uid, task, metadata, created_at, tenant, learning_key, policy, lease_owner)
+        SELECT uid, p #>> '{task,prompt}',
+            atlas_labels(atlas_restored(uid, p -> 'metadata'), p #>> '{task,tenant}', p #>> '{task,learning_key}',
+                         NULL, NULL),
+            atlas_moment(moment), p #>> '{task,tenant}', p #>> '{task,learning_key}', p ->> 'policy', owner
+        FROM (SELECT ids[n] AS uid, moments[n] AS moment, payloads[n] AS p FROM unnest(starts) AS n OFFSET 0) AS begun
+        ON CONFLICT (uid) DO NOTHING;
+    END IF;
+    IF touched <> '{}' THEN
+        PERFORM atlas_project(touched);
+        IF replay THEN
+            PERFORM atlas_project_rewards(touched);
+        END IF;
     END IF;
     RETURN clashes;
 END $$;

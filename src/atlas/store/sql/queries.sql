@@ -1,5 +1,5 @@
 -- name: append
-SELECT atlas_append($1::uuid[], $2::integer[], $3::timestamptz[], $4::jsonb[], $5::uuid, $6::boolean);
+SELECT atlas_append($1::uuid[], $2::integer[], $3::bigint[], $4::jsonb[], $5::integer[], $6::uuid[], $7::uuid, $8::boolean);
 
 -- name: commit
 SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[], $7::uuid);
