@@ -122,7 +122,7 @@ def test_a_seed_repeats_its_stream_and_another_differs() -> None:
 
 def test_training_and_evaluation_share_no_phrase_and_no_object() -> None:
     train, held_out = WORDINGS["train"], WORDINGS["held_out"]
-    for kind in ("openings", "requests", "pairs", "asides"):
+    for kind in ("openings", "starts", "joints", "links", "asides"):
         assert not set(getattr(train, kind)) & set(getattr(held_out, kind))
     assert not set(object_ids("train")) & set(object_ids("held_out"))
     assert len(object_ids("held_out")) > 60

@@ -101,9 +101,7 @@ class Rule(Noun):
 
 def all_rules(desk: DeskName) -> tuple[Rule, ...]:
     """Every rule an operation of this desk could follow."""
-    return tuple(
-        Rule(tool=tool, first=first) for tool in DESK_TOOLS[desk] for first in (0, 1)
-    )
+    return tuple(Rule(tool=tool, first=first) for tool in DESK_TOOLS[desk] for first in (0, 1))
 
 
 @cache
@@ -119,11 +117,7 @@ def legacy(desk: DeskName, operation: str) -> Rule:
     """The convention of the days when the student was trained; five of the shared operations agree on every desk."""
     shared = operation in SHARED_OPERATIONS[:5]
     rng = random.Random(f"legacy/{'all' if shared else desk}/{operation}")
-    tools = (
-        SHARED_TOOLS
-        if shared
-        else [tool for tool in DESK_TOOLS[desk] if tool not in NEW_TOOLS]
-    )
+    tools = SHARED_TOOLS if shared else [tool for tool in DESK_TOOLS[desk] if tool not in NEW_TOOLS]
     return Rule(tool=rng.choice(tools), first=rng.choice((0, 1)))
 
 
@@ -145,9 +139,7 @@ def today(desk: DeskName, client: str, operation: str) -> Rule:
 def _changed_for(desk: DeskName, operation: str) -> tuple[str, ...]:
     """Clients for whom the operation changed: both, one of them, or none; about half of all pairs."""
     names = operations(desk)
-    order = sorted(
-        names, key=lambda name: random.Random(f"changed/{desk}/{name}").random()
-    )
+    order = sorted(names, key=lambda name: random.Random(f"changed/{desk}/{name}").random())
     rank = order.index(operation) / len(names)
     if rank < 0.36:
         return CLIENTS
@@ -162,7 +154,5 @@ def _new_rule(desk: DeskName, operation: str, client: str, old: Rule) -> Rule:
     if kind < 0.3:
         return Rule(tool=old.tool, first=0 if old.first else 1)
     new = [tool for tool in DESK_TOOLS[desk] if tool in NEW_TOOLS]
-    other = [
-        tool for tool in DESK_TOOLS[desk] if tool != old.tool and tool not in NEW_TOOLS
-    ]
+    other = [tool for tool in DESK_TOOLS[desk] if tool != old.tool and tool not in NEW_TOOLS]
     return Rule(tool=rng.choice(new if kind < 0.5 else other), first=rng.choice((0, 1)))

@@ -17,13 +17,11 @@ from atlas.evaluate.desk.rules import (
     operations,
     today,
 )
-from atlas.evaluate.desk.wording import WORDINGS, Split, aside, opening
+from atlas.evaluate.desk.wording import Split, aside, link, opening, request
 from atlas.evaluate.desk.world import Job, Ticket
 from atlas.schema import Noun, Task
 
-_BY_KEY: dict[str, tuple[DeskName, str]] = {
-    f"{desk}/{client}": (desk, client) for desk in DESKS for client in CLIENTS
-}
+_BY_KEY: dict[str, tuple[DeskName, str]] = {f"{desk}/{client}": (desk, client) for desk in DESKS for client in CLIENTS}
 ALL_KEYS = tuple(_BY_KEY)
 """Every learning key of the desk."""
 
@@ -46,9 +44,7 @@ class Wish(Noun):
     @property
     def changed(self) -> bool:
         """Whether today's rule differs from the one the student was trained with."""
-        return today(self.desk, self.client, self.operation) != legacy(
-            self.desk, self.operation
-        )
+        return today(self.desk, self.client, self.operation) != legacy(self.desk, self.operation)
 
 
 class DeskTask(Noun):
@@ -73,17 +69,12 @@ RANKS = {"acme": "UCCUCUUC", "globex": "CUUCUUCU"}
 def wishes_of(key: str) -> tuple[Wish, ...]:
     """The operations of one key, the most common first; changed and unchanged ones are about equally common."""
     desk, client = _BY_KEY[key]
-    every = [
-        Wish(desk=desk, client=client, operation=operation)
-        for operation in operations(desk)
-    ]
+    every = [Wish(desk=desk, client=client, operation=operation) for operation in operations(desk)]
     every.sort(
         key=lambda wish: random.Random(f"rank/{key}/{wish.operation}").random(),
         reverse=True,
     )
-    waiting = {
-        kind: [wish for wish in every if wish.changed == (kind == "C")] for kind in "UC"
-    }
+    waiting = {kind: [wish for wish in every if wish.changed == (kind == "C")] for kind in "UC"}
     ordered: list[Wish] = []
     for kind in cycle(RANKS[client]):
         if not waiting[kind]:
@@ -107,9 +98,7 @@ def held_out(number: str) -> bool:
 @cache
 def object_ids(split: Split) -> tuple[str, ...]:
     """The three-digit ids of a split."""
-    return tuple(
-        str(n) for n in range(100, 1000) if held_out(str(n)) == (split == "held_out")
-    )
+    return tuple(str(n) for n in range(100, 1000) if held_out(str(n)) == (split == "held_out"))
 
 
 def zipf_weights(n: int, exponent: float) -> list[float]:
@@ -146,28 +135,17 @@ class Desk:
         weights = zipf_weights(len(pool), self._exponent)
         made: list[DeskTask] = []
         for wish in rng.choices(pool, weights, k=n):
-            made.append(
-                self.ticket(wish, rng)
-                if rng.random() < ticket_share
-                else self.single(wish, rng)
-            )
+            made.append(self.ticket(wish, rng) if rng.random() < ticket_share else self.single(wish, rng))
         return made
 
     def single(self, wish: Wish, rng: random.Random) -> DeskTask:
         """A task with one operation."""
         first, second = rng.sample(object_ids(self._split), 2)
         ids = (first, second)
-        named = [
-            f"{kind} {name}"
-            for kind, name in zip(nouns(wish.desk, wish.operation), ids, strict=True)
-        ]
+        named = [f"{kind} {name}" for kind, name in zip(nouns(wish.desk, wish.operation), ids, strict=True)]
         rng.shuffle(named)
-        request = rng.choice(WORDINGS[self._split].requests).format(
-            op=wish.operation, x=named[0], y=named[1]
-        )
-        return self._finish(
-            (wish,), (Job(operation=wish.operation, objects=ids),), request, rng
-        )
+        words = request(wish.operation, named, self._split, rng)
+        return self._finish((wish,), (Job(operation=wish.operation, objects=ids),), words, rng)
 
     def ticket(self, wish: Wish, rng: random.Random) -> DeskTask:
         """A task with two operations; in half of them the second works on what the first returns."""
@@ -177,37 +155,28 @@ class Desk:
         first_ids, second_ids = (one, two), [three, four]
         if rng.random() < 0.5:
             second_ids[rng.randrange(2)] = "#1"
-        words: list[str] = []
+        parts: list[str] = []
         for each, ids in ((wish, first_ids), (second, second_ids)):
             kinds = nouns(each.desk, each.operation)
-            named = [
-                named_object(kind, name) for kind, name in zip(kinds, ids, strict=True)
-            ]
+            named = [named_object(kind, name) for kind, name in zip(kinds, ids, strict=True)]
             rng.shuffle(named)
-            words += named
-        request = rng.choice(WORDINGS[self._split].pairs).format(
-            op=wish.operation,
-            op2=second.operation,
-            x=words[0],
-            y=words[1],
-            x2=words[2],
-            y2=words[3],
-        )
+            parts.append(request(each.operation, named, self._split, rng))
+        words = link(self._split, rng).join(parts)
         jobs = (
             Job(operation=wish.operation, objects=first_ids),
             Job(operation=second.operation, objects=(second_ids[0], second_ids[1])),
         )
-        return self._finish((wish, second), jobs, request, rng)
+        return self._finish((wish, second), jobs, words, rng)
 
     def _finish(
         self,
         wanted: tuple[Wish, ...],
         jobs: tuple[Job, ...],
-        request: str,
+        words: str,
         rng: random.Random,
     ) -> DeskTask:
         first = wanted[0]
-        parts = [opening(first.desk, first.client, self._split, rng), request]
+        parts = [opening(first.desk, first.client, self._split, rng), words]
         if rng.random() < self._aside_share:
             parts.insert(rng.choice((1, 2)), aside(self._split, rng))
         ticket = Ticket(desk=first.desk, client=first.client, jobs=jobs)

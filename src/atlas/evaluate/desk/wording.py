@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from string import ascii_lowercase
 from typing import Literal
 
 from atlas.evaluate.desk.rules import BY_NAME, DeskName, Rule, nouns
@@ -12,17 +14,31 @@ Split = Literal["train", "held_out"]
 
 
 class Wording(Noun):
-    """The phrases of one split; no phrase occurs in both."""
+    """The phrases of one split; but for the sentence forms, no phrase occurs in both. `~` becomes a made-up word."""
 
     openings: tuple[str, ...]
     """How a task names its desk and client."""
-    requests: tuple[str, ...]
-    """One operation on two objects."""
-    pairs: tuple[str, ...]
-    """Two operations, one after the other."""
+    forms: tuple[str, ...]
+    """One operation on two objects, as a sentence."""
+    starts: tuple[str, ...]
+    """What leads to the operation's name."""
+    joints: tuple[str, ...]
+    """What stands between the two objects."""
+    ends: tuple[str, ...]
+    """How the sentence closes."""
+    links: tuple[str, ...]
+    """What stands between two sentences that ask for something."""
     asides: tuple[str, ...]
     """Distractors; `#` becomes a digit."""
 
+
+FORMS = (
+    "{start} {op} {x}{joint} {y}{end}",
+    "{start} {op} {x}{joint} {y}{end}",
+    "{x}{joint} {y}: {start} {op}{end}",
+    "With {x}, {start} {op} {y}{end}",
+    "a {op} for {x}{joint} {y}{end}",
+)
 
 WORDINGS: dict[Split, Wording] = {
     "train": Wording(
@@ -33,25 +49,28 @@ WORDINGS: dict[Split, Wording] = {
             "The {desk} desk has a request from {client}.",
             "{client} wrote to {desk}.",
             "For {client}, {desk} side:",
+            "~ {desk} ~ {client}.",
+            "{client} ~ ~ {desk}:",
         ),
-        requests=(
-            "Please {op} {x} with {y}.",
-            "We need to {op} {x} and {y}.",
-            "Can you {op} {x} against {y}?",
-            "The customer wants to {op} {x}, see {y}.",
-            "It is about {x} and {y}: {op} now.",
-            "Start a {op} for {x} on {y}.",
-            "They asked for {op}, {x} and {y}.",
-            "With {x} in mind, {op} {y}.",
-            "Time to {op} {x} together with {y}.",
-            "A {op} is due: {x}, {y}.",
+        forms=FORMS,
+        starts=(
+            "please",
+            "we need to",
+            "can you",
+            "kindly",
+            "time to",
+            "they want to",
+            "the customer wants to",
+            "go and",
+            "do",
+            "let us",
+            "~",
+            "~ ~",
+            "~ to",
         ),
-        pairs=(
-            "First {op} {x} with {y}, then {op2} {x2} with {y2}.",
-            "Please {op} {x} and {y}; after that {op2} {x2} and {y2}.",
-            "We need two things: {op} {x} against {y}, and {op2} {x2} against {y2}.",
-            "Start a {op} for {x} on {y}. Also {op2} {x2} with {y2}.",
-        ),
+        joints=(" with", " and", " against", " on", " for", " to", " into", " by", ",", ";", " ~", " ~ ~"),
+        ends=(".", "!", "?", ", thanks.", " now.", " today.", " ~."),
+        links=(" Then ", " After that, ", " Also ", " And ", " ~ "),
         asides=(
             "Call ### came in on day #.",
             "Memo ## is not part of this.",
@@ -60,27 +79,26 @@ WORDINGS: dict[Split, Wording] = {
             "Opened at ##.",
             "They were polite.",
             "Ignore ticket ###.",
+            "~ ~ ### ~.",
+            "~ ~ ~.",
         ),
     ),
     "held_out": Wording(
         openings=(
-            "From {client} to the {desk} desk:",
-            "{desk} request, client {client}.",
+            "From {client} to the {desk} team at work:",
+            "{desk} request, account of {client}.",
+            "{client} needs help from {desk}.",
         ),
-        requests=(
-            "Now {op} {x}, then see {y}.",
-            "Could you please {op} {x} for {y}?",
-            "The client asked to {op} {x} on {y}.",
-            "{x} and {y} need a {op}.",
-        ),
-        pairs=(
-            "They want to {op} {x} with {y}, and after that {op2} {x2} with {y2}.",
-            "Time to {op} {x} and {y}, then to {op2} {x2} and {y2}.",
-        ),
+        forms=FORMS,
+        starts=("now", "could somebody", "I would like to", "make sure to", "the next job is to", "it is urgent to"),
+        joints=(" together with", " using", " over", " alongside", " via"),
+        ends=(".", " soon.", ", if possible.", " this week."),
+        links=(" Afterwards ", " Second: ", " Moreover, "),
         asides=(
-            "Note ### came in at ##.",
-            "Ticket ### is closed.",
-            "The call took # minutes.",
+            "Letter ### arrived at ##.",
+            "Case ### is closed.",
+            "It took # minutes.",
+            "No rush at all.",
         ),
     ),
 }
@@ -88,15 +106,33 @@ WORDINGS: dict[Split, Wording] = {
 
 def opening(desk: DeskName, client: str, split: Split, rng: random.Random) -> str:
     """How the task begins."""
-    return rng.choice(WORDINGS[split].openings).format(desk=desk, client=client)
+    return _with_made_up(rng.choice(WORDINGS[split].openings), rng).format(desk=desk, client=client)
+
+
+def request(operation: str, objects: Sequence[str], split: Split, rng: random.Random) -> str:
+    """One operation on two objects, in the order in which they are to be named."""
+    words = WORDINGS[split]
+    start, joint, end = rng.choice(words.starts), rng.choice(words.joints), rng.choice(words.ends)
+    form = rng.choice(words.forms).format(start=start, joint=joint, end=end, op="{op}", x="{x}", y="{y}")
+    return _with_made_up(form, rng).format(op=operation, x=objects[0], y=objects[1])
+
+
+def link(split: Split, rng: random.Random) -> str:
+    """What stands between two requests."""
+    return _with_made_up(rng.choice(WORDINGS[split].links), rng)
 
 
 def aside(split: Split, rng: random.Random) -> str:
     """A distractor sentence."""
-    return "".join(
-        str(rng.randrange(1, 10)) if char == "#" else char
-        for char in rng.choice(WORDINGS[split].asides)
-    )
+    sentence = _with_made_up(rng.choice(WORDINGS[split].asides), rng)
+    return "".join(str(rng.randrange(1, 10)) if char == "#" else char for char in sentence)
+
+
+def _with_made_up(text: str, rng: random.Random) -> str:
+    """Each `~` replaced by letters at random, so that unknown words are nothing new to a model."""
+    while "~" in text:
+        text = text.replace("~", "".join(rng.choices(ascii_lowercase, k=rng.randrange(2, 8))), 1)
+    return text
 
 
 def rule_words(desk: DeskName, operation: str, rule: Rule) -> str:

@@ -77,14 +77,8 @@ def goal_calls(ticket: Ticket) -> list[tuple[str, str, str]]:
 
 def operands(desk: DeskName, job: Job, results: Sequence[str]) -> tuple[str, str]:
     """The job's two objects as a call names them, as in `order 417`; ids of earlier jobs' results are filled in."""
-    ids = (
-        results[int(name[1:]) - 1] if name.startswith("#") else name
-        for name in job.objects
-    )
-    first, second = (
-        f"{kind} {name}"
-        for kind, name in zip(nouns(desk, job.operation), ids, strict=True)
-    )
+    ids = (results[int(name[1:]) - 1] if name.startswith("#") else name for name in job.objects)
+    first, second = (f"{kind} {name}" for kind, name in zip(nouns(desk, job.operation), ids, strict=True))
     return first, second
 
 
@@ -92,9 +86,7 @@ def opening_books(ticket: Ticket) -> Books:
     """The books before any call: every object already belongs somewhere."""
     books: Books = {}
     for job in ticket.jobs:
-        for kind, name in zip(
-            nouns(ticket.desk, job.operation), job.objects, strict=True
-        ):
+        for kind, name in zip(nouns(ticket.desk, job.operation), job.objects, strict=True):
             books[(f"{kind} {name}", "owner")] = ("=" + ticket.client,)
     return books
 
@@ -148,9 +140,7 @@ def ticket_of(task: Task) -> Ticket:
     try:
         return Ticket.model_validate(task.payload.get("ticket"))
     except ValidationError as error:
-        raise JudgeError(
-            "This task carries no desk ticket.", "Use tasks from atlas.evaluate.desk."
-        ) from error
+        raise JudgeError("This task carries no desk ticket.", "Use tasks from atlas.evaluate.desk.") from error
 
 
 def check(session: Session) -> float:
