@@ -185,7 +185,7 @@ class _Host:
 async def _open(order: _Order) -> Runtime:
     runtime = await open_runtime(order.config, folder=Path.cwd(), agent=order.function, user_loop=order.user_loop)
     if order.stream:
-        runtime.bus.subscribe(ConsoleTelemetryStreamer())
+        ConsoleTelemetryStreamer().attach(runtime.bus)
     return runtime
 
 

@@ -113,6 +113,7 @@ class Runtime:
         for closable in self._closables:
             await closable.close()
         await self.store.close()
+        await self.bus.aclose()
 
     async def __aenter__(self) -> Runtime:
         return self
