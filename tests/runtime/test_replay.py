@@ -79,3 +79,11 @@ async def test_a_failure_fails_again_in_the_replay(tmp_path: Path) -> None:
         assert session.degraded
         replayed = await runtime.replay(session.id)
     assert replayed.identical, replayed.differences
+
+
+async def test_a_task_with_half_a_surrogate_pair_replays_too(tmp_path: Path) -> None:
+    given = AtlasConfig.model_validate({"agent": {"type": "given"}})
+    async with await open_runtime(given, folder=tmp_path, agent=lambda prompt: f"got {prompt}") as runtime:
+        session = await (await runtime.start(Task(prompt="half of a surrogate \ud83d and NUL \x00"))).settled()
+        assert (await runtime.store.session(session.id)) == session
+        assert (await runtime.replay(session.id)).identical

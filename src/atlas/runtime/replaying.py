@@ -82,8 +82,8 @@ async def replay(loop: Loop, events: Sequence[Event], session: Session) -> Repla
 
 
 def _bodies(events: Sequence[Event]) -> list[str]:
-    """What is compared, as JSON; steps that ran in parallel may have been recorded in another order."""
-    return sorted(event.body.model_dump_json() for event in events if isinstance(event.body, _COMPARED))
+    """What is compared, as text; steps that ran in parallel may have been recorded in another order."""
+    return sorted(repr(event.body) for event in events if isinstance(event.body, _COMPARED))
 
 
 def _before_answer(event: Event) -> bool:

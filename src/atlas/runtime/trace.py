@@ -25,9 +25,7 @@ class SessionTrace:
         self._store = store
         self._publish = publish
         self.events: list[Event] = list(recorded)
-        self._on_record = Counter(
-            event.body.model_dump_json() for event in recorded if isinstance(event.body, _REPEATED_ON_RESUME)
-        )
+        self._on_record = Counter(repr(event.body) for event in recorded if isinstance(event.body, _REPEATED_ON_RESUME))
 
     @property
     def session_id(self) -> str:
@@ -37,7 +35,7 @@ class SessionTrace:
     async def record(self, body: Body) -> Event:
         """Append one event; durable on return. What an interrupted run has recorded already is not recorded twice."""
         if self._on_record and isinstance(body, _REPEATED_ON_RESUME):
-            key = body.model_dump_json()
+            key = repr(body)
             if self._on_record[key] > 0:
                 self._on_record[key] -= 1
                 return next(event for event in self.events if event.body == body)
