@@ -207,3 +207,11 @@ async def test_no_untrusted_text_becomes_system_text() -> None:
     for body in trace.of(ModelCalled):
         system = "".join(m.content for m in body.request.messages if m.role == "system")
         assert hostile not in system
+
+
+async def test_guidance_is_cut_at_its_limit() -> None:
+    trace = ListTrace()
+    long = json.dumps({"accepted": False, "guidance": "Recompute. " * 1000})
+    teacher = Teacher(ScriptedModel([long, ACCEPT]), TeacherPrompts.default(), TeacherLimits(max_guidance_tokens=10))
+    await PairedLane(student_of(in_turn("50", "60")), teacher, retries=1).play(scene_of(trace))
+    assert trace.of(Reviewed)[0].review.guidance == ("Recompute. " * 4)[:40]

@@ -111,6 +111,16 @@ async def test_subscribers_see_each_event_once_in_order(opened: Play, tmp_path: 
     assert seen == await runtime.store.events(session.id)
 
 
+async def test_steps_need_not_be_told(opened: Play, tmp_path: Path) -> None:
+    runtime = await opened(config(tmp_path, orchestration={"emit_intermediate_steps": False}))
+    seen: list[str] = []
+    subscription = runtime.bus.subscribe(lambda event: seen.append(event.body.type))
+    session = await play(runtime, lane="paired")
+    subscription.close()
+    assert seen == ["session_started", "answered", "finished", "rewarded"]
+    assert len(await runtime.store.events(session.id)) > len(seen)
+
+
 async def test_an_agent_that_raises_ends_the_session_on_record(opened: Play, tmp_path: Path) -> None:
     def broken(prompt: str) -> str:
         raise RuntimeError("the database of the agent is gone")

@@ -12,6 +12,9 @@ from atlas.roles.scene import Scene
 from atlas.roles.schemas import REVIEW
 from atlas.schema import ANSWER_STEP, Attempt, Message, Plan, Purpose, Request, Review, ReviewTarget, Step
 
+CHARS_PER_TOKEN = 4
+"""A rough estimate for text whose tokens nobody has counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherLimits:
@@ -21,6 +24,8 @@ class TeacherLimits:
     """Tokens of a plan review."""
     max_verify_tokens: int = 512
     """Tokens of a verification, guidance included."""
+    max_guidance_tokens: int = 256
+    """Tokens of guidance that reach the student, by estimate; the rest is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,11 @@ class Teacher:
             self.model,
             Request(messages=said, json_schema=REVIEW, max_output_tokens=max_tokens),
             Place(actor="teacher", purpose=purpose, step=attempt.step, attempt=attempt.number),
-            parse=lambda reply: _review_of(reply, target, attempt),
+            parse=lambda reply: _review_of(reply, target, attempt, self._limits.max_guidance_tokens),
         )
 
 
-def _review_of(reply: dict[str, Any], target: ReviewTarget, attempt: Attempt) -> Review:
+def _review_of(reply: dict[str, Any], target: ReviewTarget, attempt: Attempt, max_tokens: int) -> Review:
     guidance = (reply["guidance"] or "").strip()
     if not reply["accepted"] and not guidance:
         raise ValueError("accepted is false but guidance is empty")
@@ -90,5 +95,5 @@ def _review_of(reply: dict[str, Any], target: ReviewTarget, attempt: Attempt) ->
         step=attempt.step,
         attempt=attempt.number,
         accepted=reply["accepted"],
-        guidance=None if reply["accepted"] else guidance,
+        guidance=None if reply["accepted"] else guidance[: max_tokens * CHARS_PER_TOKEN],
     )

@@ -68,7 +68,14 @@ async def open_runtime(
         store, memory, triage=triage, lanes=_lanes(config, student, teacher), judges=rewarder, limits=_limits(config)
     )
     policy = _policy(config, student.agent, teacher)
-    return Runtime(loop, store, bus, policy=policy, closables=(student.agent, *held))
+    return Runtime(
+        loop,
+        store,
+        bus,
+        policy=policy,
+        tells_steps=config.orchestration.emit_intermediate_steps,
+        closables=(student.agent, *held),
+    )
 
 
 def _policy(config: AtlasConfig, agent: Agent, teacher: Teacher | None) -> str:

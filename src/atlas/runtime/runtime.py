@@ -13,10 +13,13 @@ from atlas.runtime.replaying import Replayed, replay
 from atlas.runtime.running import Running
 from atlas.runtime.telemetry import EventBus
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Background, Lane, Session, Task, new_id
+from atlas.schema import Background, Event, Lane, Session, Task, new_id
 from atlas.schema.errors import ConfigError
-from atlas.schema.events import SessionResumed, SessionStarted
+from atlas.schema.events import Answered, Finished, Rewarded, SessionResumed, SessionStarted
 from atlas.store import Store
+
+_ENDS = (SessionStarted, SessionResumed, Answered, Finished, Rewarded)
+"""What subscribers hear of a session whose steps are not told."""
 
 
 class Closable(Protocol):
@@ -31,13 +34,22 @@ class Runtime:
     """Starts and resumes sessions; many may run at once on one store pool and one HTTP session."""
 
     def __init__(
-        self, loop: Loop, store: Store, bus: EventBus, *, policy: str, closables: Sequence[Closable] = ()
+        self,
+        loop: Loop,
+        store: Store,
+        bus: EventBus,
+        *,
+        policy: str,
+        tells_steps: bool = True,
+        closables: Sequence[Closable] = (),
     ) -> None:
+        """`policy` names the models that serve; `tells_steps` is whether subscribers hear of what is in between."""
         self.store = store
         self.bus = bus
         self._loop = loop
         self._policy = policy
         self._closables = closables
+        self._publish = bus.publish if tells_steps else self._publish_ends
         self._running: set[Running] = set()
 
     async def start(
@@ -66,7 +78,7 @@ class Runtime:
             raise ConfigError(f"Session {session.id} has its answer already.", f"See: atlas session show {session.id}")
         events = await self.store.events(session.id)
         journal = Journal(events)
-        trace = SessionTrace(session.id, self.store, self.bus.publish, recorded=events)
+        trace = SessionTrace(session.id, self.store, self._publish, recorded=events)
         await trace.record(SessionResumed(finished_calls=len(journal)))
         starts = [event.body for event in events if isinstance(event.body, SessionStarted)]
         forced = starts[0].forced if starts else None
@@ -123,6 +135,10 @@ class Runtime:
     ) -> None:
         await self.close()
 
+    def _publish_ends(self, event: Event) -> None:
+        if isinstance(event.body, _ENDS):
+            self.bus.publish(event)
+
     async def _known(self, session_id: str) -> Session:
         session = await self.store.session(session_id)
         if session is None:
@@ -138,7 +154,7 @@ class Runtime:
         on_text: OnText | None = None,
         background: Background | None = None,
     ) -> Running:
-        trace = SessionTrace(new_id(), self.store, self.bus.publish)
+        trace = SessionTrace(new_id(), self.store, self._publish)
         await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=metadata))
         return self._track(
             Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background, on_text=on_text)

@@ -122,6 +122,7 @@ def teacher_of(config: AtlasConfig, model: Model | None) -> Teacher | None:
         TeacherLimits(
             max_review_tokens=config.teacher.max_review_tokens,
             max_verify_tokens=config.teacher.validation_max_tokens,
+            max_guidance_tokens=config.teacher.guidance_max_tokens,
         ),
     )
 
