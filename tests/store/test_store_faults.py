@@ -25,6 +25,7 @@ from atlas.store import spool as spool_module
 from atlas.store import writer as writer_module
 from atlas.store.embedded import start_embedded
 from atlas.store.open import open_postgres
+from atlas.store.postgres import PgStore
 from atlas.store.spool import Row, Spool, micros, orphans
 
 Tell = Callable[..., list[Event]]
@@ -34,6 +35,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import tell_session
 from atlas.store.open import open_postgres
+from atlas.store.postgres import PgStore
 async def main():
     store = await open_postgres({url!r}, folder=Path({folder!r}))
     os.write(1, b"open\\n")
@@ -51,6 +53,7 @@ from pathlib import Path
 from atlas.schema import Playbook
 from atlas.schema.errors import StaleVersion
 from atlas.store.open import open_postgres
+from atlas.store.postgres import PgStore
 async def main():
     store = await open_postgres({url!r}, folder=Path({folder!r}), sizes=(1, 1))
     done = 0
@@ -274,13 +277,15 @@ def test_a_torn_record_ends_the_spool(tmp_path: Path) -> None:
         found = list(orphan.rows())
         assert found == rows[: len(found)]
         assert len(found) == (2 if cut > len(blob) - 40 else 1)
-        orphan.close(remove=True)
+        orphan.close(drained=True)
+        assert [path.suffix for path in torn.iterdir()] == [".torn"]
     flipped = blob[:-1] + b"x"
     (tmp_path / "flipped").mkdir()
     (tmp_path / "flipped" / f"{uuid.uuid4()}-0.spool").write_bytes(flipped)
     (orphan,) = orphans(tmp_path / "flipped")
     assert list(orphan.rows()) == rows[:2]
-    orphan.close(remove=False)
+    orphan.close(drained=False)
+    assert len(spool_files(tmp_path / "flipped")) == 1
     for slot in spool.append(rows):
         assert slot.read() in rows
     spool.close()
@@ -299,8 +304,30 @@ def test_a_record_longer_than_the_window_is_read(tmp_path: Path) -> None:
     (copy / f"{uuid.uuid4()}-0.spool").write_bytes(path.read_bytes())
     (orphan,) = orphans(copy)
     assert list(orphan.rows()) == rows
-    orphan.close(remove=True)
+    orphan.close(drained=True)
+    assert list(copy.iterdir()) == []
     spool.close()
+
+
+async def test_a_stray_file_among_the_spools_is_left_alone(url: str, tmp_path: Path) -> None:
+    store = await open_postgres(url, folder=tmp_path)
+    stray = spool_files(tmp_path)[0].with_name("stray-0.spool")
+    stray.write_text("not ours")
+    await store.close()
+    store = await open_postgres(url, folder=tmp_path)
+    await store.close()
+    assert spool_files(tmp_path) == [stray]
+
+
+async def test_texts_beyond_the_limit_are_forgotten_not_lost(
+    store: PgStore, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.store.postgres.REMEMBERED", 3000)
+    told = [tell() for _ in range(8)]
+    for together in zip(*told, strict=True):
+        await store.append(together)
+    await store.flush()
+    assert [await store.events(events[0].session_id) for events in told] == told
 
 
 async def test_a_playbook_is_not_lost_when_two_write_the_same_version_at_once(url: str, tmp_path: Path) -> None:

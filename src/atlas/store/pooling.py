@@ -30,6 +30,8 @@ RECENT = 32
 """Texts of a session that are searched for inside longer ones."""
 KEPT = 4096
 """Texts of a session that are remembered whole."""
+EMPTY = 1000
+"""What a pool without texts counts for, in characters."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff\ueffe]")
 _ESCAPED = re.compile("\ueffe(?:e|0|u([0-9a-f]{4})|r([0-9]+):([^;]*);)")
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_]{1,40}").fullmatch
@@ -69,6 +71,8 @@ class Pool:
     def __init__(self) -> None:
         self._whole: dict[str, str] = {}
         self._recent: deque[tuple[str, str]] = deque(maxlen=RECENT)
+        self.characters = EMPTY
+        """How much is remembered."""
         self._seq = 0
         self._references = 0
         self._careful = False
@@ -107,6 +111,7 @@ class Pool:
     def _forget(self, gone: Callable[[str], bool]) -> None:
         """Remember no text whose marker is gone."""
         self._whole = {text: marker for text, marker in self._whole.items() if not gone(marker)}
+        self.characters = EMPTY + sum(map(len, self._whole))
         self._recent = deque((pair for pair in self._recent if not gone(pair[1])), maxlen=RECENT)
 
     def _noun(self, noun: BaseModel, path: str | None) -> dict[str, Any]:
@@ -171,6 +176,7 @@ class Pool:
         if path and len(self._whole) < KEPT:
             marker = f"{ESC}r{self._seq}:{path};"
             self._whole[text] = marker
+            self.characters += len(text)
             if not replaced and ESC not in text:
                 self._recent.append((text, marker))
         return stored

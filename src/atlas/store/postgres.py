@@ -29,8 +29,8 @@ from atlas.store.pooling import Bodies, Pool, escape, unescape
 from atlas.store.spool import Row, micros
 from atlas.store.writer import Writer
 
-POOLS = 4096
-"""Sessions whose texts are remembered at a time; forgetting one costs disk, nothing else."""
+REMEMBERED = 32_000_000
+"""Characters of long texts that are remembered over all sessions; forgetting some costs disk, nothing else."""
 PAGE = 200
 """Session lines fetched in one round trip."""
 CLOSE_PATIENCE_S = 10.0
@@ -47,6 +47,7 @@ class PgStore:
         self._database = database
         self._writer = writer
         self._pools: OrderedDict[str, tuple[uuid.UUID, Pool]] = OrderedDict()
+        self._remembered = 0
         self._closed: Flushed | None = None
 
     async def append(self, events: Sequence[Event]) -> None:
@@ -56,7 +57,7 @@ class PgStore:
             await self._writer.append(rows)
         except StoreError:
             for event in events:  # What was not accepted must not be referred to.
-                self._pools.pop(event.session_id, None)
+                self._forget(event.session_id)
             raise
 
     async def flush(self, *, timeout_s: float = 30.0) -> Flushed:
@@ -70,7 +71,7 @@ class PgStore:
         books = [Pool().alone(playbook) for playbook in playbooks]
         numbers = (used.tokens, used.cost_usd, session.first_try)
         await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4())
-        self._pools.pop(session.id, None)
+        self._forget(session.id)
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
         """See `Store.publish`."""
@@ -162,12 +163,22 @@ class PgStore:
         if known is None:
             known = (_uuid(event.session_id), Pool())
             self._pools[event.session_id] = known
-            if len(self._pools) > POOLS:
-                self._pools.popitem(last=False)
+            self._remembered += known[1].characters
         if not 0 < event.seq <= MAX_SEQ:
             raise StoreError(f"Event number {event.seq} is not between 1 and {MAX_SEQ}.")
         uid, pool = known
-        return Row(uid, event.seq, micros(event.at), pool.encode(event.seq, event.body))
+        before = pool.characters
+        row = Row(uid, event.seq, micros(event.at), pool.encode(event.seq, event.body))
+        self._remembered += pool.characters - before
+        while self._remembered > REMEMBERED:
+            self._forget(next(iter(self._pools)))
+        return row
+
+    def _forget(self, session_id: str) -> None:
+        """Remember no texts of this session."""
+        known = self._pools.pop(session_id, None)
+        if known:
+            self._remembered -= known[1].characters
 
     async def _named(self, prefix: str) -> tuple[uuid.UUID, Status] | None:
         """The one session whose id begins so."""

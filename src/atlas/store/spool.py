@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import struct
 import uuid
@@ -29,6 +30,9 @@ _HEAD = struct.Struct("<16sIq")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 SUFFIX = ".spool"
+WINDOW_BYTES = 16_000_000
+"""Read at a time when an orphan is drained, unless one record is longer."""
+log = logging.getLogger("atlas.store")
 
 
 class Row(NamedTuple):
@@ -172,56 +176,61 @@ def refuse(folder: Path, row: Row, reason: str) -> None:
         os.close(fd)
 
 
-class Orphan(NamedTuple):
+class Orphan:
     """A spool file whose process is dead, locked by this process."""
 
-    path: Path
-    owner: str
-    fd: int
+    def __init__(self, path: Path, owner: uuid.UUID, fd: int) -> None:
+        self.path = path
+        self.owner = owner
+        self.read = 0
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
 
     def rows(self) -> Iterator[Row]:
         """Its rows, up to the first that was not written whole; that one was never accepted."""
-        size = os.fstat(self.fd).st_size
-        offset = 0
-        while offset < size:
-            window = os.pread(self.fd, 16_000_000, offset)
-            used = 0
+        while self.read < self._size:
+            window = os.pread(self._fd, WINDOW_BYTES, self.read)
+            length = _FRAME.size + _FRAME.unpack_from(window)[0] if len(window) >= _FRAME.size else 0
+            if WINDOW_BYTES < length <= self._size - self.read:
+                window = os.pread(self._fd, length, self.read)
+            before = self.read
             for row in _rows(window):
-                used += _FRAME.size + _HEAD.size + len(row.payload)
+                self.read += _FRAME.size + _HEAD.size + len(row.payload)
                 yield row
-            if used == 0:
-                longer = _FRAME.size + _FRAME.unpack_from(window)[0] if len(window) >= _FRAME.size else 0
-                window = os.pread(self.fd, longer, offset) if longer <= size - offset else b""
-                whole = list(_rows(window))
-                if not whole:
-                    return
-                yield whole[0]
-                used = longer
-            offset += used
+            if self.read == before:
+                return
 
-    def close(self, *, remove: bool) -> None:
-        """Give it back."""
-        if remove:
+    def close(self, *, drained: bool) -> None:
+        """Give it back: removed when all of it was read, set aside when some of it could not be."""
+        if drained and self.read < self._size:
+            torn = self.path.with_suffix(".torn")
+            self.path.rename(torn)
+            log.warning("%d bytes at the end of a spool are no whole events; they stay in %s.", self._rest(), torn)
+        elif drained:
             self.path.unlink(missing_ok=True)
-        os.close(self.fd)
+        os.close(self._fd)
+
+    def _rest(self) -> int:
+        return self._size - self.read
 
 
 def orphans(folder: Path) -> Iterator[Orphan]:
     """Take over the spool files of dead processes, one by one."""
     for path in sorted(folder.glob("*" + SUFFIX)):
         try:
+            owner = uuid.UUID(path.name.rsplit("-", 1)[0])
             fd = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+        except (ValueError, FileNotFoundError):  # Not ours, or drained by another process meanwhile.
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError:  # Its process lives.
             os.close(fd)
             continue
-        if not path.exists():  # Drained and removed between the open and the lock.
+        if path.exists():
+            yield Orphan(path, owner, fd)
+        else:  # Drained and removed between the open and the lock.
             os.close(fd)
-            continue
-        yield Orphan(path, path.name.rsplit("-", 1)[0], fd)
 
 
 def micros(moment: datetime) -> int:

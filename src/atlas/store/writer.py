@@ -30,7 +30,9 @@ BATCH_ROWS = 500
 """Events in one batch, at most."""
 BATCH_BYTES = 4_000_000
 """Payload of one batch, unless a single event is larger."""
-LINGER_S = 0.025
+BREATH_ROWS = 50
+"""Appended rows after which the event loop gets a turn."""
+LINGER_S = 0.02
 """How long the first event of a batch waits for others."""
 MEMORY_BYTES = 64_000_000
 """Beyond this, waiting payloads are dropped from memory and read back from the spool."""
@@ -101,6 +103,7 @@ class Writer:
         self._stored = 0
         self._refused = 0
         self._in_memory = 0
+        self._unbroken = 0
         self._away_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -115,7 +118,6 @@ class Writer:
         Raises:
             StoreError: the spool could not take them.
         """
-        crowded = False
         for row, slot in zip(rows, self._spool.append(rows), strict=True):
             lane = self._lanes[row.session.int % LANES]
             if self._in_memory < MEMORY_BYTES:
@@ -129,8 +131,9 @@ class Writer:
                 lane.work.set()
             elif backlog >= BATCH_ROWS:
                 lane.hurry.set()
-                crowded = crowded or backlog > 2 * BATCH_ROWS
-        if crowded and self._away_since is None:
+        self._unbroken += len(rows)
+        if self._unbroken >= BREATH_ROWS:
+            self._unbroken = 0
             await asyncio.sleep(0)  # A caller that appends without pause lets the lanes breathe.
 
     def waiting(self, session: uuid.UUID) -> list[Row]:
@@ -287,27 +290,26 @@ async def drain_orphans(database: Database, folder: Path) -> int:
         drained = False
         try:
             count += await _drain(database, folder, orphan)
-            await database.rows("release", uuid.UUID(orphan.owner))
+            await database.rows("release", orphan.owner)
             drained = True
         finally:
-            orphan.close(remove=drained)
+            orphan.close(drained=drained)
     return count
 
 
 async def _drain(database: Database, folder: Path, orphan: Orphan) -> int:
-    owner = uuid.UUID(orphan.owner)
     count = 0
     batch: list[Row] = []
     size = 0
     for row in orphan.rows():
         if batch and (len(batch) == BATCH_ROWS or size > BATCH_BYTES):
-            await _store(database, folder, batch, owner)
+            await _store(database, folder, batch, orphan.owner)
             batch, size = [], 0
         batch.append(row)
         size += len(row.payload)
         count += 1
     if batch:
-        await _store(database, folder, batch, owner)
+        await _store(database, folder, batch, orphan.owner)
     return count
 
 
