@@ -208,27 +208,27 @@ class Reader:
     @asynccontextmanager
     async def _snapshot(self) -> AsyncGenerator[None]:
         """Everything read inside is of one moment. Plans are made for the filters that are really given."""
-        with _told(self._where):
+        with told_as_ours(self._where):
             transaction = self._connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
             await self._connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         try:
             yield
         finally:
-            with _told(self._where):
+            with told_as_ours(self._where):
                 if not self._connection.is_closed():
                     await transaction.rollback()
 
     async def _rows(self, name: str, *args: object) -> list[Any]:
-        with _told(self._where):
+        with told_as_ours(self._where):
             return await self._connection.fetch(queries()[name], *args)
 
     async def _stream(self, name: str, *args: object) -> AsyncGenerator[Any]:
         """The rows of a query, a few at a time; inside a snapshot only."""
-        with _told(self._where):
+        with told_as_ours(self._where):
             cursor = await self._connection.cursor(queries()[name], *args)
         while True:
-            with _told(self._where):
+            with told_as_ours(self._where):
                 rows = await cursor.fetch(CHUNK)
             for row in rows:
                 yield row
@@ -246,7 +246,7 @@ def _referred(payload: str) -> Iterable[int]:
 
 
 @contextmanager
-def _told(where: str) -> Generator[None]:
+def told_as_ours(where: str) -> Generator[None]:
     """A failure of the database, in the house's words."""
     import asyncpg
 
@@ -282,7 +282,7 @@ async def open_reader(where: str | Path, *, statement_timeout_s: float = 30.0) -
         except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise unavailable(address(url), error) from error
         try:
-            with _told(address(url)):
+            with told_as_ours(address(url)):
                 if await connection.fetchval("SELECT to_regclass('atlas_migrations')") is None:
                     raise StoreError(f"The database {address(url)} holds no sessions of Atlas.", "Check its address.")
             yield Reader(connection, address(url))

@@ -1,0 +1,145 @@
+"""Lines of an export, read back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from atlas.export.files import reading
+from atlas.export.record import RECORD_VERSION, RecordedEvent, SessionRecord
+from atlas.export.references import check_references
+from atlas.schema import Body, Event, Session, rebuild
+from atlas.store.pooling import Bodies
+from atlas.store.spool import Row, micros
+
+_BODY: TypeAdapter[Body] = TypeAdapter(Body)
+
+
+class Refused(Exception):
+    """A line that is no record."""
+
+
+class Line(NamedTuple):
+    """A line that is a record."""
+
+    uid: uuid.UUID
+    """The session."""
+    record: SessionRecord
+    """What it says."""
+    rows: tuple[Row, ...]
+    """Its events as the database stores them."""
+    bodies: Bodies
+    """The same, to be read."""
+
+    def session(self) -> Session:
+        """The session that the events tell."""
+        return rebuild(
+            Event.model_construct(
+                session_id=str(self.uid), seq=row.seq, at=row.at, body=_BODY.validate_python(self.bodies.body(row.seq))
+            )
+            for row in self.rows
+        )
+
+
+def read_records(path: str | Path) -> Iterator[SessionRecord]:
+    """The records of a JSONL export, compressed or not, with what happened, every reference resolved.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        ValueError: a line is no record; the message has its number.
+    """
+    for number, text in numbered(str(path)):
+        try:
+            line = parsed(text)
+        except Refused as refused:
+            raise ValueError(f"Line {number} of {path} is refused: {refused}.") from refused
+        happened = (_resolved(event, line.bodies) for event in line.record.trajectory_events or ())
+        yield line.record.model_copy(update={"trajectory_events": tuple(happened)})
+
+
+def numbered(name: str) -> Iterator[tuple[int, bytes | None]]:
+    """The lines of a file with their numbers, from 1; None for where it is damaged. Empty lines are left out."""
+    number = 0
+    with reading(name) as stream:
+        try:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield number, line
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            yield number + 1, None
+
+
+def parsed(line: bytes | None) -> Line:
+    """A line as a record.
+
+    Raises:
+        Refused: it is none; says why.
+    """
+    if line is None:
+        raise Refused("the file is damaged from here on")
+    try:
+        tree: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"it is no JSON ({error})") from error
+    if not isinstance(tree, dict):
+        raise Refused("it is no JSON object")
+    version = cast("dict[str, Any]", tree).get("record_version")
+    if version != RECORD_VERSION:
+        raise Refused("it is no record of Atlas" if version is None else f"record_version {version!r} is not known")
+    try:
+        record = SessionRecord.model_validate(tree)
+        uid = uuid.UUID(record.session_id)
+        return _line(uid, record)
+    except (ValidationError, ValueError, LookupError, RecursionError) as error:
+        raise Refused(_reason(error)) from error
+
+
+def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
+    events = record.trajectory_events or ()
+    if not events or record.events_left_out or [event.id for event in events] != list(range(1, len(events) + 1)):
+        raise ValueError("it does not hold all events of its session")
+    payloads = {event.id: _payload(event) for event in events}
+    check_references({event.id: event.event for event in events})
+    bodies = Bodies(payloads)
+    rows = tuple(Row(uid, event.id, micros(event.created_at), payloads[event.id].encode()) for event in events)
+    line = Line(uid, record, rows, bodies)
+    told = line.session()
+    for said, known, what in (
+        (record.task, told.task.prompt, "task"),
+        (record.final_answer, told.answer or "", "final_answer"),
+        (record.learning_key, told.task.learning_key, "learning_key"),
+        (record.tenant, told.task.tenant, "tenant"),
+    ):
+        if _paired(said) != _paired(known):
+            raise ValueError(f"its {what} is not what its events say")
+    return line
+
+
+def _payload(event: RecordedEvent) -> str:
+    if event.event.get("type") != event.type:
+        raise ValueError(f"event {event.id} is not of the type it says")
+    body = {"type": event.type, **event.event}  # The store reads the type where it stands first.
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _resolved(event: RecordedEvent, bodies: Bodies) -> RecordedEvent:
+    return event.model_copy(update={"event": bodies.body(event.id)})
+
+
+def _paired(text: str) -> str:
+    """A text as JSON hands it on: a high surrogate before a low one is one character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).split("\n", 1)[0]
