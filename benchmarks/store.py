@@ -88,8 +88,8 @@ class Timed:
     stream_s: float = 0.0
     stream_cpu_s: float = 0.0
     server_cpu_s: float = 0.0
+    plain_s: float = 0.0
     copy_s: float = 0.0
-    copy_cpu_s: float = 0.0
     copy_two_s: float = 0.0
     ids: list[str] = field(default_factory=list)
 
@@ -187,9 +187,14 @@ async def write(store: PgStore, dsn: str, count: int) -> Timed:
     while timed.events < count * EVENTS:
         sessions = [teller.session() for _ in range(CHUNK)]
         rows = plain_rows(sessions)
-        used = server_cpu() + time.process_time()
+        started = time.perf_counter()
+        as_they_are = [
+            (uuid.UUID(event.session_id), event.seq, event.at, event.body.model_dump_json())
+            for events in sessions
+            for event in events
+        ]
+        timed.plain_s += time.perf_counter() - started + await copied(connections[:1], as_they_are)
         timed.copy_s += await copied(connections[:1], rows)
-        timed.copy_cpu_s += server_cpu() + time.process_time() - used
         timed.copy_two_s += await copied(connections, rows)
         gc.collect()
         gc.freeze()
@@ -227,11 +232,10 @@ async def write_rows(store: PgStore, dsn: str, count: int) -> AsyncIterator[Row]
     """The writing half of the table."""
     timed = await write(store, dsn, count)
     per_event = timed.stream_s / timed.events
-    ratio, ratio_two = timed.copy_s / timed.stream_s, timed.copy_two_s / timed.stream_s
-    yield Row("streaming writes / plain COPY of the same rows", f"{ratio:.2f}", ">= 0.5", ratio >= 0.5)
-    cpu = timed.copy_cpu_s / (timed.stream_cpu_s + timed.server_cpu_s)
-    yield Row("the same in CPU seconds, client and server", f"{cpu:.2f}", "-", True)
-    yield Row("the same / two COPYs at once", f"{ratio_two:.2f}", "-", True)
+    ratio = timed.plain_s / timed.stream_s
+    yield Row("streaming writes / plain COPY of the same events", f"{ratio:.2f}", ">= 0.5", ratio >= 0.5)
+    yield Row("the same / COPY of rows prepared beforehand", f"{timed.copy_s / timed.stream_s:.2f}", "-", True)
+    yield Row("the same / two such COPYs at once", f"{timed.copy_two_s / timed.stream_s:.2f}", "-", True)
     times = await naive(dsn) / per_event
     yield Row("the same / one INSERT and commit per event", f"{times:.0f} x", ">= 20 x", times >= 20)
     yield Row("events per second of one process", f"{1 / per_event:,.0f}", ">= 20,000", per_event <= 1 / 20_000)

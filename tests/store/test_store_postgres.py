@@ -412,7 +412,16 @@ async def test_closing_twice_is_harmless_and_flush_still_tells(url: str, tmp_pat
     assert spools_in(tmp_path) == []
 
 
-async def test_eight_writers_at_once_lose_nothing(url: str, tmp_path: Path, tell: Tell) -> None:
+async def test_an_event_of_a_newer_version_is_named(store: PgStore, tell: Tell, sql: Any) -> None:
+    session = await put(store, tell())
+    await sql.execute(
+        """UPDATE events SET payload = payload || '{"new": 1}' WHERE session = $1 AND seq = 6""", uuid.UUID(session.id)
+    )
+    with pytest.raises(StoreError, match=r"Event 6 .*new.*upgrade"):
+        await store.events(session.id)
+
+
+async def test_four_stores_at_once_lose_nothing(url: str, tmp_path: Path, tell: Tell) -> None:
     stores = await asyncio.gather(*(open_postgres(url, folder=tmp_path / str(n), sizes=(1, 2)) for n in range(4)))
     told = [tell() for _ in range(40)]
     await asyncio.gather(*(stores[n % 4].append([event]) for n, events in enumerate(told) for event in events))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from atlas.schema import (
     Audience,
@@ -113,10 +113,7 @@ class PgStore:
         found = {row["seq"]: (row["at"], row["payload"]) for row in await self._database.rows("events", uid)}
         found |= {row.seq: (row.at, row.payload.decode()) for row in waiting if row.seq not in found}
         bodies = Bodies({seq: payload for seq, (_, payload) in found.items()})
-        return [
-            Event(session_id=str(uid), seq=seq, at=at, body=_BODY.validate_python(bodies.body(seq)))
-            for seq, (at, _) in sorted(found.items())
-        ]
+        return [_event(uid, seq, at, bodies.body(seq)) for seq, (at, _) in sorted(found.items())]
 
     async def sessions(
         self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
@@ -201,6 +198,15 @@ def _uuid(session_id: str) -> uuid.UUID:
         return uuid.UUID(session_id)
     except ValueError:
         raise StoreError(f"{session_id[:64]!r} is no session id.", "Session ids are UUIDs.") from None
+
+
+def _event(uid: uuid.UUID, seq: int, at: datetime, body: Any) -> Event:
+    try:
+        return Event(session_id=str(uid), seq=seq, at=at, body=_BODY.validate_python(body))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        cause = f"Event {seq} of session {uid} is not understood: {fault['loc']}, {fault['msg']}."
+        raise StoreError(cause, "A newer version wrote it; upgrade atlas-loop.") from error
 
 
 def _playbook(tenant: str, key: str, audience: Audience, stored: str | None) -> Playbook:
