@@ -32,6 +32,8 @@ COMMANDS: dict[str, Entry] = {
     "replay": Entry("replay", "Play a recorded session again, offline, or with one thing changed."),
     "session": Entry("session", "List sessions, or show one."),
     "playbook": Entry("playbook", "Show what was learnt."),
+    "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),
+    "import": Entry("export", "Store the records of an exported file."),
     "config": Entry("check", "Check a configuration file."),
     "doctor": Entry("doctor", "Check this machine: Python, configuration, keys, database, models."),
     "init": Entry("local", "Start the local database and keep it running."),
@@ -101,10 +103,10 @@ def main() -> None:
     sys.exit(run_command(sys.argv[1:]))
 
 
-def run_command(argv: list[str]) -> int:
+def run_command(argv: list[str], command: click.Command = atlas) -> int:
     """Run one command line; gives the exit code. No error leaves as a traceback unless --debug asks for it."""
     try:
-        returned = atlas.main(args=argv, prog_name="atlas", standalone_mode=False)
+        returned = command.main(args=argv, prog_name=command.name, standalone_mode=False)
         return returned if isinstance(returned, int) else OK
     except click.ClickException as error:
         error.show()
