@@ -1,0 +1,204 @@
+"""Traces while they arrive: put together, turned into sessions when they are whole or nothing more comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from atlas.ingest.base import Busy, IngestRules, Reply, Taken
+from atlas.ingest.dialects import kind_of
+from atlas.ingest.spans import Delivery, Span
+from atlas.ingest.spool import Spool
+from atlas.ingest.story import session_of
+from atlas.ingest.trace import Trace
+from atlas.schema import Event
+from atlas.schema.errors import StoreError
+from atlas.store import Store
+
+RETRY_S = 5.0
+"""Seconds until a session that the store did not take is offered again."""
+TOO_LATE = "the trace is stored already; this span came too late"
+TOO_MANY = "the trace has too many spans"
+
+log = logging.getLogger("atlas.ingest")
+
+
+class _Arriving:
+    """A trace of which more may come."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Span] = {}
+        self.deliveries = 0
+        self.size = 0
+        self.due = 0.0
+        self._missing: set[str] = set()
+        self._has_root = False
+        self._tells = False
+
+    def add(self, span: Span, size: int) -> None:
+        """Take a span. Of two that claim the same id the one that ended later is kept, whichever came first."""
+        self.deliveries += 1
+        self.size += size
+        known = self.spans.get(span.span_id)
+        if known is None or (span != known and _rank(span) > _rank(known)):
+            self.spans[span.span_id] = span
+        self._missing.discard(span.span_id)
+        if span.parent_id is None:
+            self._has_root = True
+        elif span.parent_id not in self.spans:
+            self._missing.add(span.parent_id)
+        self._tells = self._tells or kind_of(span) != "other"
+
+    def patience_s(self, rules: IngestRules) -> float:
+        """Seconds without news after which it is taken as it is."""
+        if not self._has_root:
+            return rules.quiet_s
+        return rules.whole_s if self._tells and not self._missing else rules.gap_s
+
+
+class Ingest:
+    """Takes spans, and writes the session of each trace once."""
+
+    def __init__(self, store: Store, spool: Spool, rules: IngestRules) -> None:
+        self._store = store
+        self._spool = spool
+        self._rules = rules
+        self._arriving: dict[str, _Arriving] = {}
+        self._lock = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._accepted = self._stored = self._refused = self._sessions = 0
+        self._tending: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Take up what an earlier receiver left behind, and begin."""
+        for spans in self._spool.left():
+            self._add(spans, size=0)
+        self._tending = asyncio.create_task(self._tend(), name="atlas-ingest")
+
+    async def take(self, delivery: Delivery, *, size: int) -> Reply:
+        """Accept a request's spans; on return a kill -9 of this process loses none of them. `size` is in bytes.
+
+        Raises:
+            Busy: too much waits, or the spans cannot be written down.
+        """
+        async with self._lock:
+            if delivery.spans and sum(each.size for each in self._arriving.values()) > self._rules.most_waiting_bytes:
+                raise Busy("too many spans wait for the rest of their trace")
+            fresh, refused, reason = self._add(delivery.spans, size=size)
+            self._accepted += delivery.refused
+            self._refused += delivery.refused
+            name = self._spool.expect(fresh) if fresh else None
+        self._news.set()
+        if name is not None:
+            try:
+                await asyncio.to_thread(self._spool.put, name, fresh)
+            except StoreError as error:
+                log.error("%s", error)
+                raise Busy(error.message) from error
+        return Reply(refused=refused + delivery.refused, reason=delivery.reason or reason)
+
+    def taken(self) -> Taken:
+        """The counts at this moment."""
+        return Taken(
+            accepted=self._accepted,
+            stored=self._stored,
+            refused=self._refused,
+            waiting=sum(each.deliveries for each in self._arriving.values()),
+            sessions=self._sessions,
+        )
+
+    async def settle(self) -> Taken:
+        """Take every trace as it is, now."""
+        for trace_id in list(self._arriving):
+            await self._settle(trace_id, now=float("inf"))
+        return self.taken()
+
+    async def close(self) -> Taken:
+        """Settle all and give back the spool; what the store did not take waits there for the next receiver."""
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+        taken = await self.settle()
+        self._spool.close()
+        return taken
+
+    def _add(self, spans: Sequence[Span], *, size: int) -> tuple[list[Span], int, str]:
+        """Put spans to their traces; those that are new, how many were refused, and why."""
+        fresh: list[Span] = []
+        refused, reason = 0, ""
+        self._accepted += len(spans)
+        for span in spans:
+            stored = self._spool.stored(span.trace_id)
+            if stored is not None and span.span_id in stored:
+                self._stored += 1
+                continue
+            arriving = self._arriving.get(span.trace_id) or _Arriving()
+            full = len(arriving.spans) >= self._rules.most_spans and span.span_id not in arriving.spans
+            if stored is not None or full:
+                refused, reason = refused + 1, TOO_MANY if full else TOO_LATE
+                continue
+            arriving.add(span, size // len(spans))
+            arriving.due = asyncio.get_running_loop().time() + arriving.patience_s(self._rules)
+            self._arriving[span.trace_id] = arriving
+            fresh.append(span)
+        self._refused += refused
+        return fresh, refused, reason
+
+    async def _tend(self) -> None:
+        """Settle each trace when its time has come."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._news.clear()
+            now = loop.time()
+            for trace_id in [name for name, arriving in self._arriving.items() if arriving.due <= now]:
+                await self._settle(trace_id, now=now)
+            soonest = min((arriving.due for arriving in self._arriving.values()), default=None)
+            try:
+                async with asyncio.timeout_at(soonest):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def _settle(self, trace_id: str, *, now: float) -> None:
+        async with self._lock:
+            arriving = self._arriving.get(trace_id)
+            if arriving is None or arriving.due > now:
+                return
+            try:
+                stored = await self._write(arriving)
+            except StoreError as error:
+                log.error("A session waits: %s", error)
+                arriving.due = asyncio.get_running_loop().time() + RETRY_S
+                return
+            del self._arriving[trace_id]
+            self._spool.settle(trace_id, frozenset(arriving.spans), stored=stored)
+            self._stored += arriving.deliveries if stored else 0
+            self._refused += 0 if stored else arriving.deliveries
+            self._sessions += stored
+
+    async def _write(self, arriving: _Arriving) -> bool:
+        """Write the session of a trace; False where it tells of none.
+
+        Raises:
+            StoreError: the store could not take it.
+        """
+        events = await asyncio.to_thread(self._read, list(arriving.spans.values()))
+        if events:
+            await self._store.append(events)
+        return bool(events)
+
+    def _read(self, spans: list[Span]) -> list[Event]:
+        trace = Trace(spans)
+        if not trace.tells_of_an_agent:
+            log.info("Trace %s tells of no agent; %d spans are refused.", spans[0].trace_id, len(spans))
+            return []
+        try:
+            return session_of(trace, tenant=self._rules.tenant, learning_key=self._rules.learning_key)
+        except Exception as error:  # the boundary to foreign programs: a trace nobody can read is refused and told once
+            log.error("Trace %s cannot be read (%s: %s).", spans[0].trace_id, type(error).__name__, error)
+            return []
+
+
+def _rank(span: Span) -> tuple[int, str]:
+    return span.end_ns, span.model_dump_json()

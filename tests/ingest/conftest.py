@@ -1,0 +1,69 @@
+"""A real receiver on a real port, and traces to send to it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from ingest_kit import QUICK, Client
+
+from atlas.ingest import Ingest, IngestRules, Receiver, Spool
+from atlas.store import MemoryStore, Store
+from atlas.store.embedded import start_embedded
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Opens receivers; closes them, and proves that every span is accounted for."""
+    closing: list[Callable[[], Any]] = []
+
+    async def start(
+        store: Store | None = None, *, folder: Path | None = None, rules: IngestRules = QUICK, **options: Any
+    ) -> Client:
+        store = store or MemoryStore()
+        ingest = Ingest(store, Spool(folder), rules)
+        await ingest.open()
+        receiver = Receiver(ingest, **options)
+        port = await receiver.open("127.0.0.1", 0)
+        http = aiohttp.ClientSession()
+
+        async def close() -> None:
+            await http.close()
+            await receiver.close()
+            taken = await ingest.close()
+            assert taken.accepted == taken.stored + taken.refused + taken.waiting
+
+        closing.append(close)
+        return Client(ingest, store, port, http)
+
+    yield start
+    for close in closing:
+        await close()
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A short folder that an unprivileged user may enter."""
+    in_memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="atlas-ingest-", dir=in_memory if in_memory.is_dir() else None))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def url(place: Path) -> Iterator[str]:
+    """The address of a server that runs as long as the tests do."""
+    with ThreadPoolExecutor(1) as elsewhere:
+        share = elsewhere.submit(lambda: asyncio.run(start_embedded(place / "shared"))).result()
+        yield share.dsn
+        elsewhere.submit(lambda: asyncio.run(share.close())).result()
