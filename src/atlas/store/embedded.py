@@ -47,6 +47,7 @@ SETTINGS = {
     "log_checkpoints": "off",
     "jit": "off",
     "huge_pages": "off",
+    "dynamic_shared_memory_type": "mmap",
 }
 SETTINGS_SINCE_18 = {"io_method": "sync"}
 
