@@ -27,7 +27,7 @@ FILE_LINES_P90, FILE_LINES_MAX = 350, 500
 FUNCTION_LINES_P90, FUNCTION_LINES_MAX = 40, 70
 PARAMETERS_MAX = 6
 ISINSTANCE_PER_1000_LINES = 16
-HEAVY = {"aiohttp", "asyncpg", "genai_prices", "jsonschema_rs", "numpy", "rich", "torch"}
+HEAVY = {"aiohttp", "asyncpg", "fastjsonschema", "genai_prices", "numpy", "regex", "rich", "torch"}
 TORCH_ROOMS = {"train"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -195,7 +195,7 @@ async def test_what_the_configuration_says_wins() -> None:
     assert (loaded.spec.name, loaded.spec.description, loaded.spec.effect) == ("plus", "Add one.", "idempotent")
     assert loaded.spec.parameters == own
     assert await loaded.run(call("plus", '{"a": 2}')) == "3"
-    with pytest.raises(ToolError, match="maximum of 3"):
+    with pytest.raises(ToolError, match="smaller than or equal to 3"):
         await loaded.run(call("plus", '{"a": 4}'))
     assert Tool.load(ToolConfig(import_path="agents_kit:multiply")).spec.effect == "none"  # as it declares itself
     assert undescribed(1) == 2

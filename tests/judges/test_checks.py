@@ -144,9 +144,24 @@ async def test_regex(pattern: str, answer: str, expected: float, session_of: Ses
 
 async def test_a_pattern_that_explodes_is_missing_not_zero(session_of: SessionOf, caller: Caller) -> None:
     started = time.perf_counter()
-    with pytest.raises(JudgeError, match="too many steps"):
+    with pytest.raises(JudgeError, match="took too long"):
         await RegexCheck(r"(x+x+)+\1y").judge(session_of("x" * 5000), caller)
     assert time.perf_counter() - started < 2
+
+
+async def test_a_schemas_pattern_that_explodes_is_missing_not_zero(session_of: SessionOf, caller: Caller) -> None:
+    with pytest.raises(JudgeError, match="took too long"):
+        await JsonSchemaCheck({"pattern": "(x+x+)+y"}).judge(session_of(f'"{"x" * 5000}"'), caller)
+
+
+async def test_other_work_goes_on_while_a_pattern_is_searched(session_of: SessionOf, caller: Caller) -> None:
+    judging = asyncio.create_task(RegexCheck(r"(x+x+)+\1y").judge(session_of("x" * 5000), caller))
+    turns = 0
+    while not judging.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert isinstance(judging.exception(), JudgeError)
+    assert turns > 10
 
 
 def test_a_pattern_that_is_none_is_refused_at_once() -> None:

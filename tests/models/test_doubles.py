@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,21 @@ def test_the_users_price_wins() -> None:
     tariff = Tariff("openai", "gpt-4o", PriceConfig(input=1, cached=0.1, output=10))
     assert tariff.cost(usage(1_000_000, 500_000, 100_000)) == pytest.approx(0.5 + 0.05 + 1.0)
     assert Tariff(None, "x", PriceConfig(input=1, output=1)).cost(usage(1_000_000, 1_000_000, 0)) == pytest.approx(1.0)
+
+
+def test_without_list_prices_a_cost_is_unknown_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    with caplog.at_level("INFO", logger="atlas.models"):
+        for tariff in (Tariff("openai", "gpt-4o"), Tariff("openai", "gpt-4o-mini")):
+            tariff.resolve()
+            assert tariff.cost(usage(10, 0, 10)) is None
+        own = Tariff("openai", "gpt-4o", PriceConfig(input=1, output=1))
+        own.resolve()
+        assert own.cost(usage(1_000_000, 0, 0)) == pytest.approx(1.0)
+    assert [record.message for record in caplog.records if "atlas-loop[prices]" in record.message] == caplog.messages
+    assert len(caplog.messages) == 1
 
 
 async def test_a_price_reaches_the_usage(mock_llm: str, http: HttpPool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 
 from atlas.config.llm import PriceConfig
 from atlas.schema import Usage
 
+_LOG = logging.getLogger("atlas.models")
 _MILLION = 1_000_000
 _Cost = Callable[[Usage], float]
 
@@ -46,8 +49,12 @@ def _flat(price: PriceConfig) -> _Cost:
 
 def _listed(provider: str, model: str) -> _Cost | None:
     """The list price; one that depends on the hour or on the prompt's length is worked out anew at each call."""
-    from genai_prices import Usage as PricedUsage
-    from genai_prices import calc_price
+    try:
+        from genai_prices import Usage as PricedUsage
+        from genai_prices import calc_price
+    except ImportError:
+        _tell_once()
+        return None
 
     def cost(usage: Usage) -> float:
         counted = PricedUsage(
@@ -68,3 +75,8 @@ def _listed(provider: str, model: str) -> _Cost | None:
         flat = PriceConfig(input=float(fresh), cached=None if cached is None else float(cached), output=float(output))
         return _flat(flat)
     return cost
+
+
+@cache
+def _tell_once() -> None:
+    _LOG.info("List prices are not installed, so costs are unknown; pip install 'atlas-loop[prices]' brings them.")

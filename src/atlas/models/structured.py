@@ -6,17 +6,14 @@ import json
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from atlas.models.base import Model
 from atlas.models.caller import Caller, Place
+from atlas.models.json_schema import violation
 from atlas.models.text import one_line, scrub
 from atlas.schema import Message, Request
-from atlas.schema.errors import ConfigError, ModelBadReply
-
-if TYPE_CHECKING:
-    import jsonschema_rs
+from atlas.schema.errors import ModelBadReply
 
 T = TypeVar("T")
 
@@ -52,27 +49,6 @@ def parse_object(text: str) -> dict[str, Any]:
     if scrub(text) != text:
         raise ValueError("it holds half of a surrogate pair")
     return cast(dict[str, Any], found)
-
-
-def check_schema(schema: dict[str, Any]) -> None:
-    """Whether this is a JSON Schema.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    _validator(json.dumps(schema))
-
-
-def violation(value: object, schema: dict[str, Any]) -> str | None:
-    """The first way in which the value breaks the JSON Schema, in one line; None when it keeps it.
-
-    Raises:
-        ConfigError: the schema itself is none.
-    """
-    for error in _validator(json.dumps(schema)).iter_errors(value):
-        where = "/".join(map(str, error.instance_path)) or "the object"
-        return f"{where}: {one_line(error.message, 200)}"
-    return None
 
 
 async def ask_json(
@@ -137,13 +113,3 @@ def _finite(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError("a number is too large")
     return value
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> jsonschema_rs.Validator:
-    import jsonschema_rs
-
-    try:
-        return jsonschema_rs.validator_for(json.loads(schema))
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        raise ConfigError(f"This is no JSON Schema: {one_line(error)}", "Correct the schema.") from None
