@@ -41,7 +41,7 @@ class DemoScreen:
 
     def __enter__(self) -> DemoScreen:
         self._console.print(
-            "Atlas demo: a student whose tools changed after it was trained, a verifying teacher, and what they learn.\n"
+            "Atlas demo: a student whose tools changed after it was trained, a verifying teacher, what they learn.\n"
             f"{len(self._demo.tasks)} tickets, each played by the loop and by the student alone. No key, no network.\n"
         )
         if self._console.is_terminal:

@@ -21,9 +21,9 @@ Examples:
   atlas replay 0190b7a0 --policy openai:gpt-5    anew, with another student
 
 \b
-Without an option nothing is asked of any model and nothing is stored: every request has to be the recorded one, byte for
-byte, and so has every plan, attempt, review and answer; exit code 1 says that something differs. With an option the task
-is played anew in the same lane, as a session of its own.
+Without an option nothing is asked of any model and nothing is stored: every request has to be the recorded one, byte
+for byte, and so has every plan, attempt, review and answer; exit code 1 says that something differs. With an option
+the task is played anew in the same lane, as a session of its own.
 """
 
 
@@ -57,8 +57,8 @@ async def _replay(config: AtlasConfig, project: Project, session_id: str) -> int
     for difference in replayed.differences:
         click.echo(difference)
     click.echo(
-        f"session {replayed.session_id}: {replayed.model_calls} model calls and {replayed.tool_calls} tool calls from the "
-        f"record, {replayed.compared} records compared, {len(replayed.differences)} differences"
+        f"session {replayed.session_id}: {replayed.model_calls} model calls and {replayed.tool_calls} tool calls "
+        f"from the record, {replayed.compared} records compared, {len(replayed.differences)} differences"
     )
     return OK if replayed.identical else FAILED
 

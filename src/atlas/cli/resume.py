@@ -33,6 +33,6 @@ def command(
 async def _newest(runtime: Runtime) -> str:
     from atlas.schema.errors import ConfigError
 
-    async for row in runtime.store.sessions(status="interrupted", limit=1):
+    for row in await runtime.store.interrupted():
         return row.id
     raise ConfigError("There is no interrupted session.", "List all with: atlas session list")

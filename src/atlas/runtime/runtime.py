@@ -71,11 +71,17 @@ class Runtime:
         """Continue an interrupted session; its finished model and tool calls are not paid again.
 
         Raises:
-            ConfigError: no such session, or it has come to its end already.
+            ConfigError: no such session, it has its answer already, or another process is at it.
         """
         session = await self._known(session_id)
         if session.status == "succeeded":
             raise ConfigError(f"Session {session.id} has its answer already.", f"See: atlas session show {session.id}")
+        if session.status != "failed":
+            await self.store.interrupted()
+            if not await self.store.claim(session.id):
+                raise ConfigError(
+                    f"Session {session.id} is running elsewhere.", "It can be resumed once that process ends."
+                )
         events = await self.store.events(session.id)
         journal = Journal(events)
         trace = SessionTrace(session.id, self.store, self._publish, recorded=events)

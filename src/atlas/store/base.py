@@ -108,6 +108,22 @@ class Store(Protocol):
         """Session lines, newest first."""
         ...
 
+    async def interrupted(self) -> list[SessionRow]:
+        """Sessions whose process died before they reached a final state, newest first.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        ...
+
+    async def claim(self, session_id: str) -> bool:
+        """Take an interrupted session over, so that this process alone continues it; False when another was first.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        ...
+
     async def close(self) -> None:
         """Flush and give back what it holds; calling it twice is harmless."""
         ...
