@@ -81,7 +81,7 @@ class Importer:
                 waiting, size = {}, 0
                 progress(told)
             waiting[line.uid] = (number, line)
-            size += sum(len(row.payload) for row in line.rows)
+            size += sum(map(len, line.stored.payloads.values()))
         return await self._store_all(list(waiting.values()), refuse, told)
 
     async def _store_all(self, lines: Sequence[tuple[int, Line]], refuse: Refuse, told: Imported) -> Imported:
@@ -99,14 +99,15 @@ class Importer:
 
     async def _store_one(self, line: Line) -> bool | str:
         """Whether the session was there before; or why it is refused."""
+        rows = line.rows()
         there = await self._database.rows("events", line.uid)
         if there:
             same = [(row["seq"], row["at"], json.loads(row["payload"])) for row in there] == [
-                (row.seq, row.at, json.loads(row.payload)) for row in line.rows
+                (row.seq, row.at, json.loads(row.payload)) for row in rows
             ]
             return same or f"the store has another record of session {line.uid}"
         try:
-            clashes = await send(self._database, line.rows, self._owner, replay=True)
+            clashes = await send(self._database, rows, self._owner, replay=True)
         except RowRefused as error:
             return error.message
         if clashes:  # Somebody else stored it in between.

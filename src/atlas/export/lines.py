@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from atlas.export.assemble import record_of
-from atlas.export.record import SessionRecord
+from atlas.export.record import SessionRecord, plain
 from atlas.export.source import StoredEvent, StoredSession
 from atlas.schema import Body, Noun
 from atlas.store.pooling import Bodies, Pool
@@ -57,7 +57,7 @@ def json_of(noun: Noun) -> str:
     try:
         return noun.model_dump_json()
     except PydanticSerializationError:  # A lone surrogate.
-        return json.dumps(noun.model_dump(mode="json"), separators=(",", ":"))
+        return json.dumps(plain(noun.model_dump()), separators=(",", ":"))
 
 
 def _event(event: StoredEvent, payload: str) -> str:

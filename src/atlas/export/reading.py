@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from atlas.export.assemble import record_of
 from atlas.export.files import reading
 from atlas.export.record import RECORD_VERSION, RecordedEvent, SessionRecord
 from atlas.export.references import check_references
+from atlas.export.source import StoredEvent, StoredSession
 from atlas.schema import Body, Event, Session, rebuild
 from atlas.store.pooling import Bodies
 from atlas.store.spool import Row, micros
@@ -31,20 +33,22 @@ class Line(NamedTuple):
 
     uid: uuid.UUID
     """The session."""
-    record: SessionRecord
-    """What it says."""
-    rows: tuple[Row, ...]
-    """Its events as the database stores them."""
-    bodies: Bodies
-    """The same, to be read."""
+    stored: StoredSession
+    """What a database would hold of it."""
+
+    def rows(self) -> tuple[Row, ...]:
+        """Its events as the store takes them."""
+        told, payloads = self.stored.events, self.stored.payloads
+        return tuple(Row(self.uid, event.seq, micros(event.at), payloads[event.seq].encode()) for event in told)
 
     def session(self) -> Session:
         """The session that the events tell."""
+        bodies = Bodies(self.stored.payloads)
         return rebuild(
             Event.model_construct(
-                session_id=str(self.uid), seq=row.seq, at=row.at, body=_BODY.validate_python(self.bodies.body(row.seq))
+                session_id=str(self.uid), seq=event.seq, at=event.at, body=_BODY.validate_python(bodies.body(event.seq))
             )
-            for row in self.rows
+            for event in self.stored.events
         )
 
 
@@ -60,8 +64,7 @@ def read_records(path: str | Path) -> Iterator[SessionRecord]:
             line = parsed(text)
         except Refused as refused:
             raise ValueError(f"Line {number} of {path} is refused: {refused}.") from refused
-        happened = (_resolved(event, line.bodies) for event in line.record.trajectory_events or ())
-        yield line.record.model_copy(update={"trajectory_events": tuple(happened)})
+        yield record_of(line.stored, events=True)
 
 
 def numbered(name: str) -> Iterator[tuple[int, bytes | None]]:
@@ -97,7 +100,7 @@ def parsed(line: bytes | None) -> Line:
         record = SessionRecord.model_validate(tree)
         uid = uuid.UUID(record.session_id)
         return _line(uid, record)
-    except (ValidationError, ValueError, LookupError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(_reason(error)) from error
 
 
@@ -105,11 +108,12 @@ def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
     events = record.trajectory_events or ()
     if not events or record.events_left_out or [event.id for event in events] != list(range(1, len(events) + 1)):
         raise ValueError("it does not hold all events of its session")
-    payloads = {event.id: _payload(event) for event in events}
     check_references({event.id: event.event for event in events})
+    payloads = {event.id: _payload(event) for event in events}
     bodies = Bodies(payloads)
-    rows = tuple(Row(uid, event.id, micros(event.created_at), payloads[event.id].encode()) for event in events)
-    line = Line(uid, record, rows, bodies)
+    columns = [_columns(event, bodies.body(event.id)) for event in events]
+    state = (record.created_at, record.status, record.review_status, record.review_notes)
+    line = Line(uid, StoredSession(str(uid), *state, columns, payloads))
     told = line.session()
     for said, known, what in (
         (record.task, told.task.prompt, "task"),
@@ -129,8 +133,23 @@ def _payload(event: RecordedEvent) -> str:
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _resolved(event: RecordedEvent, bodies: Bodies) -> RecordedEvent:
-    return event.model_copy(update={"event": bodies.body(event.id)})
+def _columns(event: RecordedEvent, body: dict[str, Any]) -> StoredEvent:
+    """The columns of an event, from its body."""
+    about: dict[str, Any] = body
+    if event.type in ("attempted", "reviewed"):
+        about = body["attempt" if event.type == "attempted" else "review"]
+    used = body["completion"]["usage"] if event.type == "model_called" else None
+    return StoredEvent(
+        seq=event.id,
+        at=event.created_at,
+        type=event.type,
+        actor=body.get("actor"),
+        step=about.get("step"),
+        attempt=about.get("number", about.get("attempt")),
+        duration_s=body.get("latency_s"),
+        purpose=body.get("purpose"),
+        usage=None if used is None else json.dumps(used),
+    )
 
 
 def _paired(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from math import isfinite, isnan
+from typing import Any, Literal, cast
 
 from pydantic import ConfigDict, Field
 
@@ -13,6 +14,21 @@ from atlas.schema.events import Degraded, Failure
 ReviewStatus = Literal["pending", "approved", "quarantined"]
 RECORD_VERSION = 1
 """Raised when a reader of the last version could misread a record."""
+
+
+def plain(value: Any) -> Any:
+    """A dumped noun with nothing in it that JSON cannot hold: moments and unusual floats become texts."""
+    match value:
+        case dict():
+            return {key: plain(below) for key, below in cast("dict[str, Any]", value).items()}
+        case list() | tuple():
+            return [plain(below) for below in cast("list[Any]", value)]
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case float() if not isfinite(value):
+            return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case _:
+            return value
 
 
 class Part(Noun):
@@ -31,8 +47,8 @@ class Part(Noun):
         return getattr(self, field) if field in type(self).model_fields else default
 
     def to_dict(self) -> dict[str, Any]:
-        """The part as plain dictionaries and lists."""
-        return self.model_dump()
+        """The part as dictionaries and lists that JSON can hold."""
+        return plain(self.model_dump())
 
 
 class RecordedPlanStep(Part):
