@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
+from base64 import b64encode
 from typing import Any
 
 import aiohttp
+import pytest
 
 from atlas.ingest import Ingest, IngestRules
 from atlas.schema import Session
 from atlas.store import Store
 
+PROTOBUF = "application/x-protobuf"
 QUICK = IngestRules(whole_s=0.05, gap_s=0.3, quiet_s=0.5)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 START = 1_760_000_000_000_000_000
@@ -25,7 +29,7 @@ class Client:
         self.ingest, self.store, self.http = ingest, store, http
         self.url = f"http://127.0.0.1:{port}/v1/traces"
 
-    async def post(self, body: bytes, **headers: str) -> tuple[int, bytes]:
+    async def post(self, body: bytes | io.BytesIO, **headers: str) -> tuple[int, bytes]:
         sent = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.http.post(self.url, data=body, headers=sent) as reply:
             return reply.status, await reply.read()
@@ -102,3 +106,20 @@ def event(name: str, **attributes: Any) -> dict[str, Any]:
 def request_of(*spans: dict[str, Any]) -> dict[str, Any]:
     resource = {"attributes": pairs({"service.name": "shop"})}
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "s"}, "spans": list(spans)}]}]}
+
+
+def encoded(*spans: dict[str, Any]) -> bytes:
+    return json.dumps(request_of(*spans)).encode()
+
+
+def as_protobuf(*spans: dict[str, Any]) -> bytes:
+    """The same request in the binary encoding, by OpenTelemetry's own message types."""
+    json_format = pytest.importorskip("google.protobuf.json_format", reason="protobuf is not installed")
+    service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+
+    def in_base64(each: dict[str, Any]) -> dict[str, Any]:
+        ids = {name: each[name] for name in ("traceId", "spanId", "parentSpanId") if name in each}
+        return each | {name: b64encode(bytes.fromhex(value)).decode() for name, value in ids.items()}
+
+    tree = request_of(*map(in_base64, spans))
+    return json_format.ParseDict(tree, service.ExportTraceServiceRequest()).SerializeToString()

@@ -212,3 +212,6 @@ def openinference() -> list[dict[str, Any]]:
         span(4, shared | opening | going | message("llm.output_messages.0", "assistant", ANSWER), at=(0.4, 0.9)),
         span(1, agent),
     ]
+
+
+DIALECTS = [genai, structured, old_events, old_content, openllmetry, openinference]

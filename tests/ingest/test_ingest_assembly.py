@@ -70,6 +70,19 @@ async def test_a_second_receiver_on_the_same_database_writes_nothing_new(serve: 
     assert (await pg.flush()).refused == 0
 
 
+async def test_a_session_that_is_stored_already_is_not_overwritten(serve: Serve) -> None:
+    store = MemoryStore()
+    first = await serve(store)
+    await first.send(*genai())
+    told = await store.events((await first.session()).id)
+    second = await serve(store)
+    await second.send(*genai()[1:])
+    await second.sessions()
+    assert second.ingest.taken().refused == 3
+    assert await store.events(told[0].session_id) == told
+    assert (await store.flush()).refused == 0
+
+
 async def test_a_span_that_comes_too_late_is_refused_and_the_sender_is_told(serve: Serve) -> None:
     client = await serve()
     await client.send(*genai()[:1], *genai()[2:])

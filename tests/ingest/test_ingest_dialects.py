@@ -11,25 +11,19 @@ from ingest_kit import event, span
 from ingest_traces import (
     ANSWER,
     ASKED,
+    DIALECTS,
     RESULT,
     RULE,
     SAID,
     WANTED,
     WEATHER,
     genai,
-    old_content,
-    old_events,
-    openinference,
-    openllmetry,
-    structured,
 )
 
 from atlas.schema import Session
 from atlas.schema.events import ModelCalled, ModelFailed, ToolCalled
 
 Serve = Callable[..., Any]
-
-DIALECTS = [genai, structured, old_events, old_content, openllmetry, openinference]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.__name__)

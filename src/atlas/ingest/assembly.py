@@ -178,15 +178,20 @@ class Ingest:
             self._sessions += stored
 
     async def _write(self, arriving: _Arriving) -> bool:
-        """Write the session of a trace; False where it tells of none.
+        """Write the session of a trace; False where it tells of none, or where the store has it with other spans.
 
         Raises:
             StoreError: the store could not take it.
         """
         events = await asyncio.to_thread(self._read, list(arriving.spans.values()))
-        if events:
-            await self._store.append(events)
-        return bool(events)
+        if not events:
+            return False
+        known = await self._store.events(events[0].session_id)
+        if known != events[: len(known)]:
+            log.error("Session %s is stored already, with other spans of its trace.", events[0].session_id)
+            return False
+        await self._store.append(events[len(known) :])
+        return True
 
     def _read(self, spans: list[Span]) -> list[Event]:
         trace = Trace(spans)
