@@ -6,9 +6,9 @@ OpenInference's names are those of Arize-ai/openinference at commit 1fe497f1d9f4
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from atlas.ingest.messages import finish_of, messages_of, tools_of
+from atlas.ingest.messages import EFFECTS, finish_of, messages_of, tools_of
 from atlas.ingest.spans import Span
 from atlas.ingest.values import LONGEST_NAME, count, first, listed, nested, number, one_of, parsed, table, text
 from atlas.models.text import one_line
@@ -25,7 +25,6 @@ MODEL_NAMES = (sc.REQUEST_MODEL, "llm.request.model_name", "llm.model_name", sc.
 INPUT_VALUES = (sc.INPUT_MESSAGES, "input.value", "traceloop.entity.input")
 OUTPUT_VALUES = (sc.OUTPUT_MESSAGES, "output.value", "traceloop.entity.output")
 OUR_PROVIDERS = {theirs: ours for ours, theirs in sc.PROVIDERS.items()}
-EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
 class Heard(Noun):

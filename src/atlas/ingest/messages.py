@@ -6,10 +6,10 @@ They agree on a list of tables with a role; what the words and the tool calls ar
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
-from atlas.ingest.values import first, listed, nested, parsed, table, text
-from atlas.schema import FinishReason, Message, ToolCall, ToolSpec
+from atlas.ingest.values import first, listed, nested, one_of, parsed, table, text
+from atlas.schema import Effect, FinishReason, Message, ToolCall, ToolSpec
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -35,6 +35,7 @@ FINISH: dict[str, FinishReason] = {
     "content_filter": "content_filter",
     "safety": "content_filter",
 }
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
 SILENT = frozenset({"reasoning", "thinking", "redacted_thinking"})
 """Parts that are no part of what was said."""
 CALLS = frozenset({"tool_call", "tool_use", "function_call"})
@@ -80,7 +81,12 @@ def tools_of(value: Any) -> tuple[ToolSpec, ...]:
         if name := text(found.get("name")):
             schema = table(first(found, "parameters", "input_schema", "parametersJsonSchema"))
             empty: dict[str, Any] = {"type": "object", "properties": {}}
-            specs.append(ToolSpec(name=name, description=text(found.get("description")), parameters=schema or empty))
+            effect: Effect = one_of(found.get("effect"), EFFECTS, "external")
+            specs.append(
+                ToolSpec(
+                    name=name, description=text(found.get("description")), parameters=schema or empty, effect=effect
+                )
+            )
     return tuple(specs)
 
 

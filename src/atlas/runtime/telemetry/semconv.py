@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = "002c8a6ea1c8a42b14a4527db83b3cabcded610a"
-"""Commit of the GenAI conventions that are written."""
-
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"
 CONVERSATION: Final = "gen_ai.conversation.id"
