@@ -34,12 +34,14 @@ from atlas.roles import (
     TeacherLimits,
     TeacherPrompts,
 )
+from atlas.roles import messages as prompts
 from atlas.schema import (
     Body,
     Cue,
     Entry,
     Event,
     Recalled,
+    Request,
     Reward,
     Session,
     Task,
@@ -190,6 +192,25 @@ async def words_of_teacher(bench: Bench, made: DeskTask, session: Session) -> No
         bench.counts.add("student after right guidance", good)
 
 
+async def diversity(bench: Bench, tasks: Sequence[DeskTask]) -> None:
+    """Four draws of the teacher's first guidance at temperature 1, on changed rules: is one of them right?"""
+    for made in tasks:
+        session, value = await bench.play(AutoLane(bench.student), made)
+        if not made.changed or value > 0:
+            continue
+        wish = made.wishes[0]
+        right = guidance_words(wish.desk, wish.operation, today(wish.desk, wish.client, wish.operation))
+        said = prompts.teacher_verify(
+            session.id, made.task, None, session.attempts[0], FOR_TEACHER, prompts.role_prompt("teacher_verify")
+        )
+        draws: list[str] = []
+        for seed in range(4):
+            request = Request(messages=said, temperature=1.0, seed=seed)
+            draws.append((await bench.teacher_model.complete(request, timeout_s=30)).message.content)
+        bench.counts.add("teacher at temperature 1: guidance right, one draw", right in draws[0])
+        bench.counts.add("teacher at temperature 1: right in one of four draws", any(right in draw for draw in draws))
+
+
 async def words_of_curator(bench: Bench, made: DeskTask, session: Session, end: float) -> None:
     """Does the curator write the lesson that helped, and none where none was needed?"""
     wish = made.wishes[0]
@@ -231,6 +252,7 @@ async def measure(folder: Path, *, seed: int, n: int, temperature: float = 0.0) 
     bench = Bench(folder, temperature=temperature)
     started = time.perf_counter()
     await singles(bench, Desk().tasks(seed, n))
+    await diversity(bench, Desk().tasks(seed + 2, n // 2))
     await tickets(bench, Desk().tasks(seed + 1, n // 3, ticket_share=1.0))
     rows = [
         "| measured on held-out tasks | share | 95 % interval | n |",

@@ -168,8 +168,9 @@ class StudentCorpus:
         words: list[str] = []
         for number in chosen:
             operation = ticket.jobs[number].operation
-            options = [rule for rule in free_rules(ticket.desk, operation) if rule != used[number]]
-            used[number] = self._rng.choice(options)
+            if len(chosen) == 1 or self._rng.random() < 0.6:
+                options = [rule for rule in free_rules(ticket.desk, operation) if rule != used[number]]
+                used[number] = self._rng.choice(options)
             words.append(guidance_words(ticket.desk, operation, used[number]))
         return " ".join(words)
 

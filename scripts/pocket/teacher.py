@@ -105,10 +105,9 @@ class TeacherCorpus:
             tools=tuple(use for _, use in work),
         )
         words = [
-            guidance_words(wish.desk, wish.operation, wanted)
-            for wish, wanted, (rule, _) in zip(made_ops, beliefs, work, strict=True)
-            if rule != wanted
+            guidance_words(wish.desk, wish.operation, wanted) for wish, wanted in zip(made_ops, beliefs, strict=True)
         ]
+        accepted = all(rule == wanted for wanted, (rule, _) in zip(beliefs, work, strict=True))
         said = prompts.teacher_verify(
             session_id(self._rng),
             made.task,
@@ -117,7 +116,7 @@ class TeacherCorpus:
             NOTHING,
             prompts.role_prompt("teacher_verify"),
         )
-        return _answered(said, review_json(" ".join(words)))
+        return _answered(said, review_json(" ".join(words), accepted=accepted))
 
     def plan(self, tools: list[ToolSpec]) -> Sample:
         """A plan, sound or spoiled."""
@@ -133,7 +132,7 @@ class TeacherCorpus:
             NOTHING,
             prompts.role_prompt("teacher_plan"),
         )
-        return _answered(said, review_json(guidance))
+        return _answered(said, review_json(guidance, accepted=not guidance))
 
     def curate(self, tools: list[ToolSpec]) -> Sample:
         """Lessons from a session: what guidance brought success, or what the handbook says of a lonely failure."""
@@ -224,9 +223,9 @@ class TeacherCorpus:
         )
 
 
-def review_json(guidance: str) -> str:
-    """A review; without guidance it accepts."""
-    return json.dumps({"accepted": not guidance, "guidance": guidance or None})
+def review_json(guidance: str, *, accepted: bool) -> str:
+    """A review. The teacher says what it would have the student do before it says whether that was done."""
+    return json.dumps({"guidance": guidance or None, "accepted": accepted})
 
 
 def entries_json(ticket: Ticket, lessons: list[tuple[str, Rule]]) -> str:

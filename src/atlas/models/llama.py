@@ -156,7 +156,8 @@ class Llama:
             x_TD = x_TD + self._attention(
                 layer, x_TD, state.keys[number], state.values[number], (cos, sin, past, hidden)
             )
-            gate, up = np.split((x_TD @ layer.gate_up) * self._scale(x_TD), 2, axis=1)
+            both = (x_TD @ layer.gate_up) * self._scale(x_TD)
+            gate, up = both[:, : layer.down.shape[0]], both[:, layer.down.shape[0] :]
             x_TD = x_TD + (up * gate / (1.0 + np.exp(-gate))) @ layer.down
         state.tokens.extend(tokens)
         last = x_TD[-1]
