@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,39 +228,3 @@ async def test_stored_traces_are_known_after_a_restart(serve: Serve, tmp_path: P
     await again.send(*genai()[:1])
     assert len(await again.sessions()) == 1
     assert again.ingest.taken().stored == 1
-
-
-@pytest.fixture
-def project(place: Path) -> Path:
-    folder = place / f"p{os.urandom(4).hex()}"
-    folder.mkdir(mode=0o755)
-    return folder
-
-
-def start_command(project: Path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "atlas", "ingest", "--port", "0", "--path", str(project)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    return process, process.stdout.readline().split()[-1]
-
-
-def post(url: str, *spans: dict[str, Any]) -> None:
-    body = json.dumps(request_of(*spans)).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    assert urllib.request.urlopen(request, timeout=10).status == 200
-
-
-def test_the_command_loses_nothing_to_kill_9_and_stops_at_ctrl_c(project: Path) -> None:
-    process, url = start_command(project)
-    post(url, *genai()[:2])
-    process.kill()
-    process.communicate()
-    process, url = start_command(project)
-    post(url, *genai()[2:])
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert "1 sessions; 4 spans: 4 stored, 0 refused" in said
-    shown = [sys.executable, "-m", "atlas", "session", "list", "--path", str(project), "--json"]
-    listed = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
-    assert "Is it raining in Paris?" in listed
