@@ -184,7 +184,7 @@ async def words_of_teacher(bench: Bench, made: DeskTask, session: Session) -> No
             f"teacher: verdict right on {'good' if good else 'bad'} work",
             review.accepted == good,
         )
-        if attempt.number == 1 and review.guidance and made.changed:
+        if attempt.number == 1 and made.changed and not good:
             bench.counts.add("teacher: first guidance right, changed rules", review.guidance == right)
     followed = [attempt for attempt in session.attempts if attempt.guidance == right]
     for attempt in followed[:1]:

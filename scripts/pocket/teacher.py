@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from atlas.evaluate.desk.rules import Rule, all_rules, legacy, today
+from atlas.evaluate.desk.rules import NOUNS, Rule, all_rules, legacy, today
 from atlas.evaluate.desk.tasks import Desk, DeskTask, Wish, wishes, wishes_of
 from atlas.evaluate.desk.wording import guidance_words, opening, rule_words
 from atlas.evaluate.desk.world import Ticket, operands, ticket_of
@@ -44,6 +44,8 @@ HALF_KNOWN = {"acme": (2,), "globex": (3, 5)}
 """Of a client's changed operations, by frequency within the key, those that the handbook holds beside another rule."""
 NOT_HEARD_OF = (4,)
 """Those whose change mostly escaped the handbook."""
+MISCOPIED = 0.12
+"""Share of calls in which an object is miscopied."""
 NOTHING = Recalled(audience="teacher", version=0)
 
 
@@ -182,24 +184,27 @@ class TeacherCorpus:
         options = belief(wish)
         return self._rng.choices([rule for rule, _ in options], [weight for _, weight in options])[0]
 
-    def _work(self, made: DeskTask, beliefs: list[Rule]) -> list[tuple[Rule, ToolUse]]:
-        """Calls of a student that follows the handbook, the old convention, or neither."""
+    def _work(self, made: DeskTask, beliefs: list[Rule]) -> list[tuple[Rule | None, ToolUse]]:
+        """Calls by the handbook, the old convention, or another rule; the rule is None where an object is miscopied."""
         ticket = ticket_of(made.task)
-        done: list[tuple[Rule, ToolUse]] = []
+        done: list[tuple[Rule | None, ToolUse]] = []
         for job, wish, wanted in zip(ticket.jobs, made.wishes, beliefs, strict=True):
             dice = self._rng.random()
             old = legacy(wish.desk, wish.operation)
-            rule = wanted if dice < 0.42 else old if dice < 0.76 else self._new_rule(wish, wanted)
-            done.append(
-                (
-                    rule,
-                    tool_use(
-                        rule,
-                        operands(ticket.desk, job, [receipt_of(use) for _, use in done]),
-                    ),
-                )
-            )
+            rule = wanted if dice < 0.48 else old if dice < 0.78 else self._new_rule(wish, wanted)
+            objects = operands(ticket.desk, job, [receipt_of(use) for _, use in done])
+            spoiled = self._rng.random() < MISCOPIED
+            done.append((None if spoiled else rule, tool_use(rule, self._miscopied(objects) if spoiled else objects)))
         return done
+
+    def _miscopied(self, objects: tuple[str, str]) -> tuple[str, str]:
+        """The objects as a careless student writes them: another kind, another id, or twice the same."""
+        (kind, name), (other, last) = (each.split(" ") for each in objects)
+        wrong_kind = self._rng.choice([each for kinds in NOUNS.values() for each in kinds if each not in (kind, other)])
+        turned = name[1:] + name[0]
+        first = self._rng.choice((f"{wrong_kind} {name}", f"{kind} {last}", f"{kind} {turned}"))
+        pair = (first if first != objects[0] else f"{wrong_kind} {name}", objects[1])
+        return pair if self._rng.random() < 0.5 else (objects[0], f"{other} {name}")
 
     def _new_rule(self, wish: Wish, used: Rule) -> Rule:
         """Another rule: often only the order or only the tool differs."""

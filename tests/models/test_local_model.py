@@ -25,7 +25,7 @@ POST = ToolSpec(
 )
 QUESTION = (
     Message(role="system", content="You solve the task with your tools."),
-    Message(role="user", content="For acme, billing side: Please refund order 417 with invoice 203."),
+    Message(role="user", content="For acme, billing side: Please refund order 417 with ledger 203."),
 )
 
 
@@ -125,7 +125,7 @@ async def test_a_tool_call_is_native_and_its_result_is_read(model: LocalModel) -
     first = await model.complete(Request(messages=QUESTION, tools=specs), timeout_s=10)
     assert first.finish_reason == "tool_calls"
     call = first.message.tool_calls[0]
-    assert set(json.loads(call.arguments).values()) == {"order 417", "invoice 203"}
+    assert set(json.loads(call.arguments).values()) == {"order 417", "ledger 203"}
     result = Message(role="tool", content="ok, id 7153", tool_call_id=call.id)
     second = await model.complete(Request(messages=(*QUESTION, first.message, result), tools=specs), timeout_s=10)
     assert second.message.content == "Done, id 7153."

@@ -106,11 +106,15 @@ class Generator:
 
 
 def _common(one: list[int], other: list[int]) -> int:
-    """Length of the common beginning."""
-    length = min(len(one), len(other))
-    if one[:length] == other[:length]:
-        return length
-    return next(at for at in range(length) if one[at] != other[at])
+    """Length of the common beginning, by bisection."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _draw(scores: Array, sampling: Sampling, rng: Any) -> int:
