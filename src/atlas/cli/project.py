@@ -67,8 +67,7 @@ class Project:
             storage.database_url,
             folder=self.folder / STATE_FOLDER,
             embedded=storage.embedded,
-            min_connections=storage.min_connections,
-            max_connections=storage.max_connections,
+            sizes=(storage.min_connections, storage.max_connections),
             statement_timeout_s=storage.statement_timeout_seconds,
         )
         try:

@@ -25,7 +25,7 @@ from atlas.config.load import config_for, load_config, parse_config
 from atlas.config.orchestration import OrchestrationConfig
 from atlas.config.reference import PythonReference
 from atlas.config.roles import StudentConfig, StudentPrompts, TeacherConfig, TeacherPrompts
-from atlas.config.safety import DriftConfig, ReviewConfig, RuntimeSafetyConfig
+from atlas.config.safety import DriftConfig, RedactionConfig, ReviewConfig, RuntimeSafetyConfig
 from atlas.config.storage import StorageConfig
 from atlas.config.teaching import AdaptiveTeachingConfig, HistoryConfig, ProbeConfig, RewardConfig, ThresholdsConfig
 from atlas.config.telemetry import TelemetryConfig
@@ -55,6 +55,7 @@ __all__ = [
     "PythonAgentConfig",
     "PythonCheck",
     "PythonReference",
+    "RedactionConfig",
     "RegexCheck",
     "RetryConfig",
     "ReviewConfig",

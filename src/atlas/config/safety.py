@@ -1,10 +1,11 @@
-"""Drift alarms and the review gate."""
+"""Drift alarms, the review gate, and secrets."""
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from atlas.config.llm import Block
 
@@ -31,10 +32,38 @@ class ReviewConfig(Block):
     """Review states that an export takes when it is not told."""
 
 
+class RedactionConfig(Block):
+    """What is taken out of texts before they are stored. What the caller gets is never changed."""
+
+    enabled: bool = True
+    """Whether secrets are replaced by `[redacted:kind]`: values of the environment, known forms of keys, random texts
+    beside words such as token."""
+    patterns: tuple[str, ...] = ()
+    """Regular expressions of further secrets."""
+    personal: bool = False
+    """Whether e-mail addresses and bank account numbers are replaced too."""
+
+    @field_validator("patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                empty = re.compile(pattern).match("") is not None
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            if empty:
+                raise ValueError(f"{pattern!r} matches the empty text")
+        return patterns
+
+
 class RuntimeSafetyConfig(Block):
-    """Drift and review."""
+    """Drift, review, and what is stored."""
 
     drift: DriftConfig = DriftConfig()
     """Drift alarms."""
     review: ReviewConfig = ReviewConfig()
     """The review gate."""
+    redaction: RedactionConfig = RedactionConfig()
+    """Secrets in what is stored."""
+    capture_content: bool = True
+    """Whether tasks, answers and messages are stored; false stores their lengths and hashes only."""

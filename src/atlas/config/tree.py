@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -66,6 +66,13 @@ class AtlasConfig(Block):
             own_agent = bool(agent.tools)
         own_judge = teaching.reward.type == "python" or any(check.type == "python" for check in self.checks)
         return own_agent or own_judge or teaching.triage_adapter is not None
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """Environment variables that hold the keys of the configured models."""
+        seats: tuple[Seat, ...] = get_args(Seat)
+        models = [llm for seat in seats if (llm := self.llm_of(seat)) is not None]
+        return frozenset(llm.api_key_env for llm in models if llm.api_key_env is not None)
 
     def llm_of(self, seat: Seat) -> LLMConfig | None:
         """The model in a seat, with its price: its own, else the teacher's, else the agent's; None without one."""

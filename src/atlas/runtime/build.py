@@ -21,7 +21,7 @@ from atlas.runtime.seats import Models, open_agent, student_of, teacher_of
 from atlas.runtime.telemetry import EVERYWHERE, EventBus
 from atlas.runtime.telemetry.otel import export_spans
 from atlas.schema import Lane
-from atlas.store import Store, open_store
+from atlas.store import Store, open_store, safety_of
 from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
 
 STATE_FOLDER = ".atlas"
@@ -131,13 +131,14 @@ def _limits(config: AtlasConfig) -> Limits:
 
 async def _store(config: AtlasConfig, folder: Path) -> Store:
     storage = config.storage
+    safety = safety_of(config.runtime_safety, secrets=config.secret_variables)
     if storage is None:
-        return await open_store(None, folder=folder / STATE_FOLDER, embedded=False)
+        return await open_store(None, folder=folder / STATE_FOLDER, embedded=False, safety=safety)
     return await open_store(
         storage.database_url,
         folder=folder / STATE_FOLDER,
         embedded=storage.embedded,
-        min_connections=storage.min_connections,
-        max_connections=storage.max_connections,
+        sizes=(storage.min_connections, storage.max_connections),
         statement_timeout_s=storage.statement_timeout_seconds,
+        safety=safety,
     )

@@ -9,12 +9,15 @@ from atlas.schema import Audience, Background, Event, Outcome, Playbook, Session
 from atlas.schema.errors import StaleVersion, StoreError
 from atlas.schema.events import Finished, Rewarded
 from atlas.store.base import Flushed, SessionRow
+from atlas.store.boundary import Safety, safety_of
 
 
 class MemoryStore:
     """The `Store` in memory, with the same rules as the one on Postgres."""
 
-    def __init__(self) -> None:
+    def __init__(self, safety: Safety | None = None) -> None:
+        """Without `safety` the defaults of the configuration hold."""
+        self._clean = (safety or safety_of()).boundary
         self._events: dict[str, dict[int, Event]] = {}
         self._outcomes: dict[tuple[str, str], dict[str, Outcome]] = {}
         self._playbooks: dict[tuple[str, str, Audience], list[Playbook]] = {}
@@ -23,7 +26,7 @@ class MemoryStore:
 
     async def append(self, events: Sequence[Event]) -> None:
         """See `Store.append`."""
-        for event in events:
+        for event in map(self._clean.noun, events):
             self._accepted += 1
             kept = self._events.setdefault(event.session_id, {}).setdefault(event.seq, event)
             self._refused += kept != event
@@ -37,10 +40,11 @@ class MemoryStore:
     async def commit(self, session: Session, playbooks: Sequence[Playbook] = ()) -> None:
         """See `Store.commit`."""
         await self.publish(playbooks)
-        self._note(session)
+        self._note(self._clean.noun(session))
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
         """See `Store.publish`."""
+        playbooks = [self._clean.noun(book) for book in playbooks]
         newest: dict[tuple[str, str, Audience], int] = {}
         for book in playbooks:
             where = (book.tenant, book.key, book.audience)
@@ -52,7 +56,8 @@ class MemoryStore:
 
     async def background(self, tenant: str, key: str, *, limit: int) -> Background:
         """See `Store.background`."""
-        outcomes = sorted(self._outcomes.get((tenant, key), {}).values(), key=_ended, reverse=True)
+        where = (self._clean.text(tenant), self._clean.text(key))
+        outcomes = sorted(self._outcomes.get(where, {}).values(), key=_ended, reverse=True)
         return Background(
             student=await self.playbook(tenant, key, "student"),
             teacher=await self.playbook(tenant, key, "teacher"),
@@ -61,7 +66,7 @@ class MemoryStore:
 
     async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
         """See `Store.playbook`."""
-        versions = self._playbooks.get((tenant, key, audience), [])
+        versions = self._playbooks.get((self._clean.text(tenant), self._clean.text(key), audience), [])
         wanted = len(versions) if version is None else version
         if 0 < wanted <= len(versions):
             return versions[wanted - 1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from atlas.schema.errors import StoreError
 from atlas.store.base import Store
+from atlas.store.boundary import Safety
 from atlas.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -20,26 +21,33 @@ async def open_store(
     *,
     folder: Path,
     embedded: bool,
-    max_connections: int = 5,
-    min_connections: int = 1,
+    sizes: tuple[int, int] = (1, 5),
     statement_timeout_s: float = 30.0,
+    safety: Safety | None = None,
 ) -> Store:
     """The database at the URL; else, when `embedded`, the project's own in `folder`; else memory.
 
-    `folder` is the project's state folder, `.atlas`; the spool lies there too.
+    `folder` is the project's state folder, `.atlas`; the spool lies there too. Between `sizes` connections are held.
+    Without `safety` the defaults of the configuration hold.
 
     Raises:
         StoreUnavailable: the database cannot be reached or started.
         StoreError: its schema is not ours, or the spool's folder cannot be written.
     """
     if database_url is None and not embedded:
-        return MemoryStore()
-    sizes = (min_connections, max_connections)
-    return await open_postgres(database_url, folder=folder, sizes=sizes, statement_timeout_s=statement_timeout_s)
+        return MemoryStore(safety)
+    return await open_postgres(
+        database_url, folder=folder, sizes=sizes, statement_timeout_s=statement_timeout_s, safety=safety
+    )
 
 
 async def open_postgres(
-    database_url: str | None, *, folder: Path, sizes: tuple[int, int] = (1, 5), statement_timeout_s: float = 30.0
+    database_url: str | None,
+    *,
+    folder: Path,
+    sizes: tuple[int, int] = (1, 5),
+    statement_timeout_s: float = 30.0,
+    safety: Safety | None = None,
 ) -> PgStore:
     """As `open_store`, but never memory: the server's schema brought up to date and old spools drained.
 
@@ -68,7 +76,7 @@ async def open_postgres(
             await own.close()
         raise
     writer.start()
-    return PgStore(database, writer)
+    return PgStore(database, writer, safety)
 
 
 def _mark(address: str) -> str:

@@ -136,7 +136,7 @@ class Pool:
             return writer(self, value, path)
         if isinstance(value, BaseModel):
             return self._noun(value, path)
-        return self._value(_plain(value), path)
+        return self._value(plain(value), path)
 
     def _mapping(self, mapping: dict[Any, Any], path: str | None) -> dict[str, Any]:
         told: dict[str, Any] = {}
@@ -238,7 +238,8 @@ def _key(key: object) -> str:
     return next(iter(to_jsonable_python({key: None})))
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """A value of a payload as JSON types: moments as ISO text, bytes as base64, the rest as what it says of itself."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, str):

@@ -24,6 +24,7 @@ from atlas.schema import (
 )
 from atlas.schema.errors import StoreError
 from atlas.store.base import Flushed, SessionRow
+from atlas.store.boundary import Safety, safety_of
 from atlas.store.database import Database
 from atlas.store.pooling import Bodies, Pool, escape, unescape
 from atlas.store.spool import Row, micros
@@ -43,7 +44,10 @@ _PLAYBOOK = TypeAdapter(Playbook)
 class PgStore:
     """The `Store` on Postgres: appends through the spool, reads and commits through the pool."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, safety: Safety | None = None) -> None:
+        """Without `safety` the defaults of the configuration hold."""
+        self._safety = safety or safety_of()
+        self._clean = self._safety.boundary
         self._database = database
         self._writer = writer
         self._pools: OrderedDict[str, tuple[uuid.UUID, Pool]] = OrderedDict()
@@ -67,19 +71,20 @@ class PgStore:
     async def commit(self, session: Session, playbooks: Sequence[Playbook] = ()) -> None:
         """See `Store.commit`."""
         used = session.total_usage
-        told = Pool().alone(session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()}))
-        books = [Pool().alone(playbook) for playbook in playbooks]
+        bare = session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()})
+        told = Pool().alone(self._clean.noun(bare))
+        books = self._books(playbooks)
         numbers = (used.tokens, used.cost_usd, session.first_try)
         await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4())
         self._forget(session.id)
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
         """See `Store.publish`."""
-        await self._database.rows("publish", [Pool().alone(playbook) for playbook in playbooks], uuid.uuid4())
+        await self._database.rows("publish", self._books(playbooks), uuid.uuid4())
 
     async def background(self, tenant: str, key: str, *, limit: int) -> Background:
         """See `Store.background`."""
-        row = (await self._database.rows("background", escape(tenant), escape(key), limit))[0]
+        row = (await self._database.rows("background", self._stored(tenant), self._stored(key), limit))[0]
         outcomes = json.loads(row["outcomes"] or "[]")
         return Background(
             student=_playbook(tenant, key, "student", row["student"]),
@@ -89,7 +94,7 @@ class PgStore:
 
     async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
         """See `Store.playbook`."""
-        found = await self._database.value("playbook", escape(tenant), escape(key), audience, version)
+        found = await self._database.value("playbook", self._stored(tenant), self._stored(key), audience, version)
         return _playbook(tenant, key, audience, found)
 
     async def session(self, session_id: str) -> Session | None:
@@ -119,7 +124,7 @@ class PgStore:
         self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
     ) -> AsyncIterator[SessionRow]:
         """See `Store.sessions`."""
-        key = None if learning_key is None else escape(learning_key)
+        key = None if learning_key is None else self._stored(learning_key)
         after: tuple[datetime | None, uuid.UUID | None] = (None, None)
         left = limit
         while left is None or left > 0:
@@ -155,6 +160,13 @@ class PgStore:
             self._closed = await self._writer.close(timeout_s=CLOSE_PATIENCE_S)
             await self._database.close()
 
+    def _books(self, playbooks: Sequence[Playbook]) -> list[str]:
+        return [Pool().alone(self._clean.noun(playbook)) for playbook in playbooks]
+
+    def _stored(self, text: str) -> str:
+        """A name as the database has it."""
+        return escape(self._clean.text(text))
+
     def _row(self, event: Event) -> Row:
         known = self._pools.get(event.session_id)
         if known is None:
@@ -165,7 +177,7 @@ class PgStore:
             raise StoreError(f"Event number {event.seq} is not between 1 and {MAX_SEQ}.")
         uid, pool = known
         before = pool.characters
-        row = Row(uid, event.seq, micros(event.at), pool.encode(event.seq, event.body))
+        row = Row(uid, event.seq, micros(event.at), pool.encode(event.seq, self._clean.noun(event.body)))
         self._remembered += pool.characters - before
         while self._remembered > REMEMBERED:
             self._forget(next(iter(self._pools)))

@@ -1,0 +1,236 @@
+"""Secrets in texts: found by the values of the environment, by the forms that providers give them, by their entropy.
+
+Nearly every text is without secrets and must pass quickly: `suspects` looks for strings without which no rule can
+match, and for long runs of the letters that keys are made of, at some microseconds per thousand characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import log2
+from typing import NamedTuple
+from urllib.parse import quote
+
+SHORTEST = 8
+"""Characters below which a value of the environment is too common to be looked for, and no text is examined."""
+WINDOW, OVERLAP = 1_000_000, 1_000
+"""A longer text is examined in windows of so many characters, so that a large answer is not copied whole."""
+_SECRET_WORDS = ("key", "keys", "auth", "pass", "credential", "credentials", "dsn")
+_SECRET_ENDINGS = ("password", "passwd", "secret", "secrets", "token", "apikey", "passphrase")
+_PLACES = ("sock", "file", "path", "dir", "home")
+"""Last words of variables that say where, not what: SSH_AUTH_SOCK."""
+_WORDS = (b"key", b"token", b"secret", b"pass", b"pwd")
+"""Every assignment of a secret has one of them, in small or capital letters."""
+_RUN = bytes(120 if (code < 128 and chr(code).isalnum()) or chr(code) in "+/_-=" else 32 for code in range(256))
+"""Turns what base64 and hex are made of into x, and everything else into a space."""
+_RUN_SHORT, _RUN_LONG, _RUN_DIGITS = b"x" * 11, b"x" * 32, b"0" * 15
+"""Every key has a short run; what may be random is a long one; cards have at least 15 digits."""
+_DIGITS = bytes(48 if 48 <= code < 58 else 32 for code in range(256))
+_FIELD = re.compile(
+    r"(?:.*[_-])?(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
+    r"|access[_-]?token|auth[_-]?token|refresh[_-]?token|authorization|cookie)",
+    re.IGNORECASE,
+).fullmatch
+
+
+class Rule(NamedTuple):
+    """One kind of secret."""
+
+    kind: str
+    """Its name in `[redacted:kind]`."""
+    hints: tuple[str, ...]
+    """At least one of them stands in every text that has this secret; none for a rule that is always tried."""
+    pattern: re.Pattern[str]
+    """Its form; the group `value`, where there is one, is the secret, else the whole match is."""
+    holds: Callable[[str], bool] | None = None
+    """A further condition on the secret."""
+
+
+def is_card(text: str) -> bool:
+    """Whether digits are a payment card's by the check digit of ISO/IEC 7812-1 (Luhn)."""
+    digits = [int(char) for char in text if char.isdigit()][::-1]
+    return sum(digits[::2] + [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]) % 10 == 0
+
+
+def is_iban(text: str) -> bool:
+    """Whether a text is an account number by the check digits of ISO 13616."""
+    plain = text.replace(" ", "")
+    return int("".join(str(int(char, 36)) for char in plain[4:] + plain[:4])) % 97 == 1
+
+
+def is_random(text: str) -> bool:
+    """Whether at least 32 characters look drawn at random: more than 3 bits of entropy a character."""
+    counts = Counter(text)
+    return -sum(n / len(text) * log2(n / len(text)) for n in counts.values()) > 3.0
+
+
+def _mixed(text: str) -> bool:
+    return any(char.isdigit() for char in text) and any(char.isalpha() for char in text)
+
+
+_ASSIGNMENT = re.compile(rb"[a-z_-]{3,20}[\\\"']*\s{0,3}(?::=|[:=])\s{0,3}[\\\"']*[^\s\"'\\,;<>{}\[\]]{8,}")
+_ASSIGNED = (
+    r"(?i:(?:password|passwd|passphrase|pwd|secret|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+    r"|token))[\\\"']*\s{0,3}(?::=|[:=])\s{0,3}[\\\"']*(?P<value>[^\s\"'\\,;<>{}\[\]]{8,})"
+)
+KEYS: tuple[Rule, ...] = (
+    Rule("anthropic-key", ("sk-ant-",), re.compile(r"sk-ant-[A-Za-z0-9_-]{16,}")),
+    Rule("openai-key", ("sk-",), re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}")),
+    Rule("stripe-key", ("sk_", "rk_"), re.compile(r"(?<![A-Za-z0-9])[sr]k_(?:live|test)_[A-Za-z0-9]{16,}")),
+    Rule("aws-key", ("AKIA", "ASIA"), re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
+    Rule(
+        "github-token",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"),
+    ),
+    Rule("gitlab-token", ("glpat-",), re.compile(r"glpat-[A-Za-z0-9_-]{16,}")),
+    Rule("huggingface-token", ("hf_",), re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}")),
+    Rule("slack-token", ("xox",), re.compile(r"xox[abeoprs]-[A-Za-z0-9-]{10,}")),
+    Rule("slack-hook", ("hooks.slack",), re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/_-]{20,}")),
+    Rule("google-key", ("AIza",), re.compile(r"AIza[A-Za-z0-9_-]{30,}")),
+    Rule("google-token", ("ya29.", "GOCSPX-"), re.compile(r"ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}")),
+    Rule("jwt", ("eyJ",), re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
+)
+"""Forms of keys, each with a run of at least eleven letters."""
+LOOSE: tuple[Rule, ...] = (
+    Rule(
+        "private-key",
+        ("-----BEGIN",),
+        re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*-----|\Z)"),
+    ),
+    Rule("bearer", ("earer ", "EARER "), re.compile(r"(?i:bearer) +(?P<value>[A-Za-z0-9._~+/=-]{16,})")),
+    Rule("basic-auth", ("asic ",), re.compile(r"[Bb]asic (?P<value>[A-Za-z0-9+/]{12,}={0,2})"), _mixed),
+    Rule("url-password", ("://",), re.compile(r"://[^\s/:@\"']*:(?P<value>[^\s/@\"']+)@")),
+)
+"""Forms without such a run."""
+ASSIGNED = Rule("assigned", (), re.compile(_ASSIGNED), _mixed)
+ENTROPY = Rule(
+    "high-entropy",
+    (),
+    re.compile(
+        r"(?i:key|token|secret|passw|pwd|credential|auth)[^\n]{0,40}?(?<![A-Za-z0-9+/_=-])"
+        r"(?P<value>[A-Za-z0-9+/_-]{32,}={0,2})"
+    ),
+    is_random,
+)
+CARD = Rule(
+    "card",
+    (),
+    re.compile(
+        r"(?<![\d.-])(?:(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6011|65\d\d)(?:[ -]?\d{4}){3}"
+        r"|3[47]\d\d[ -]?\d{6}[ -]?\d{5})(?![\d-])"
+    ),
+    is_card,
+)
+PERSONAL: tuple[Rule, ...] = (
+    Rule(
+        "email",
+        ("@",),
+        re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"),
+    ),
+    Rule("iban", (), re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), is_iban),
+)
+
+
+def secret_values(environ: Mapping[str, str], names: Iterable[str] = ()) -> dict[str, str]:
+    """The values that look secret by their variable's name, or whose name is given, each with that name."""
+    named = set(names)
+    return {
+        value: name
+        for name, value in environ.items()
+        if len(value) >= SHORTEST and (name in named or is_secret_name(name))
+    }
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable's name says that its value is a key, a token, a secret or a password."""
+    words = name.lower().split("_")
+    if words[-1] in _PLACES:
+        return False
+    return words[1:][-1:] == ["pwd"] or any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words)
+
+
+def is_secret_field(name: str) -> bool:
+    """Whether a payload's key says that the text below it is a secret."""
+    return _FIELD(name) is not None
+
+
+class Redactor:
+    """Replaces secrets in texts by `[redacted:kind]`. Without side effects; the same text gives the same result."""
+
+    def __init__(self, known: Mapping[str, str], *, extra: Iterable[str] = (), personal: bool = False) -> None:
+        """`known` maps secret values to their variables' names; `extra` are regular expressions."""
+        self._known = {form: name for value, name in known.items() for form in _forms(value)}
+        own = [re.escape(form) for form in sorted(self._known, key=len, reverse=True)]
+        self._values = re.compile("|".join(own)) if own else None
+        own_rules = [Rule("custom", (), re.compile(one)) for one in extra]
+        self._loose = (*LOOSE, *(PERSONAL if personal else ()), *own_rules)
+        self._rules = (*KEYS, *self._loose)
+
+    def clean(self, text: str) -> str:
+        """The text without secrets; the very same object when it has none."""
+        if len(text) < SHORTEST or not self.suspects(text):
+            return text
+        if self._values is not None:
+            text = self._values.sub(self._name, text)
+        for rule in (*self._rules, ASSIGNED, ENTROPY, CARD):
+            if not rule.hints or any(hint in text for hint in rule.hints):
+                text = rule.pattern.sub(lambda match, rule=rule: _replaced(match, rule), text)
+        return text
+
+    def suspects(self, text: str, known_only: str = "") -> bool:
+        """Whether a text may hold a secret. In `known_only`, texts of a form that no rule takes for one, only the
+        environment's values are looked for."""
+        if any(form in text or form in known_only for form in self._known):
+            return True
+        if len(text) <= WINDOW:
+            return self._window(text)
+        return any(self._window(text[at : at + WINDOW]) for at in range(0, len(text), WINDOW - OVERLAP))
+
+    def _window(self, text: str) -> bool:
+        """Whether a rule matches in a text that is short enough to be copied a few times."""
+        raw = text.encode("utf-8", "surrogatepass")
+        if _assigns(raw.lower()):
+            return True
+        return any(rule.pattern.search(text) is not None for rule in self._hinted(text, raw))
+
+    def _hinted(self, text: str, raw: bytes) -> Iterator[Rule]:
+        """The rules that the text has a hint for, the costly ones aside."""
+        runs = raw.translate(_RUN)
+        for rule in self._rules if _RUN_SHORT in runs else self._loose:
+            if not rule.hints or any(hint in text for hint in rule.hints):
+                yield rule
+        if _RUN_LONG in runs:
+            yield ENTROPY
+        if _RUN_DIGITS in raw.translate(_DIGITS, b" -"):
+            yield CARD
+
+    def _name(self, match: re.Match[str]) -> str:
+        return f"[redacted:{self._known[match.group()]}]"
+
+
+def _assigns(raw: bytes) -> bool:
+    """Whether a text in small letters assigns something to the name of a secret."""
+    for word in _WORDS:
+        at = raw.find(word)
+        while at >= 0:
+            if _ASSIGNMENT.match(raw, at):
+                return True
+            at = raw.find(word, at + 1)
+    return False
+
+
+def _forms(value: str) -> set[str]:
+    """A value as it stands, inside JSON, and inside a URL."""
+    return {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], quote(value, safe="")}
+
+
+def _replaced(match: re.Match[str], rule: Rule) -> str:
+    whole = match.group()
+    secret = match.groupdict().get("value") or whole
+    if secret.startswith("[redacted:") or (rule.holds is not None and not rule.holds(secret)):
+        return whole
+    return whole.replace(secret, f"[redacted:{rule.kind}]")
