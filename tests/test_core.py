@@ -113,10 +113,12 @@ def test_a_script_that_ends_at_once_still_gets_its_session_judged(tmp_path: Path
     (tmp_path / "agent.py").write_text("def act(prompt):\n    return prompt.upper()\n")
     (tmp_path / "atlas.yaml").write_text(
         "agent: {type: python, import_path: 'agent:act'}\n"
-        "checks: [{type: python, import_path: 'checks:check'}]\n"
-        "storage: null\n"
+        "checks: [{type: python, import_path: 'checks:check'}, {type: regex, pattern: SHOUT}]\n"
     )
     script = "from atlas.core import run; print(run('shout', 'atlas.yaml').final_answer)"
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "SHOUT\n"), done.stderr
+    assert "Traceback" not in done.stderr
     assert (tmp_path / "judged").read_text() == "SHOUT"
+    listed = subprocess.run([sys.executable, "-m", "atlas", "session", "list"], cwd=tmp_path, capture_output=True)
+    assert b"succeeded  auto  1.00" in listed.stdout

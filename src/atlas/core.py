@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -147,7 +148,7 @@ class _Host:
     def __init__(self) -> None:
         self.service = Service()
         self._runtimes: dict[object, asyncio.Task[Runtime]] = {}
-        atexit.register(self.close)
+        _before_threads_end(self.close)
 
     async def answer(self, order: _Order, task: Task, lane: Lane | None, metadata: Mapping[str, Any] | None) -> Result:
         """A session's result at the moment of its answer."""
@@ -180,6 +181,17 @@ class _Host:
     async def _close(self) -> None:
         for opening in self._runtimes.values():
             await (await opening).close()
+
+
+def _before_threads_end(callback: Callable[[], None]) -> None:
+    """Call back at interpreter exit while worker threads can still be started.
+
+    `atexit` comes too late: by then the standard thread pools refuse work that pending judging needs.
+    """
+    import concurrent.futures.thread  # noqa: F401 - its exit hook has to be set before ours, so that ours runs first
+
+    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
+    register(callback)
 
 
 async def _open(order: _Order) -> Runtime:
