@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from pydantic import TypeAdapter
+from pydantic_core import from_json
 
+from atlas.export.bodies import SessionBodies
 from atlas.export.record import (
     AdaptiveSummary,
     PlaybookVersions,
@@ -26,7 +27,6 @@ from atlas.export.source import TOLD, StoredEvent, StoredSession
 from atlas.schema import (
     ANSWER_STEP,
     Attempt,
-    Body,
     Event,
     Review,
     Reward,
@@ -37,9 +37,8 @@ from atlas.schema import (
     rebuild,
 )
 from atlas.schema.events import Actor
-from atlas.store.pooling import Bodies
+from atlas.store.pooling import ESC
 
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
 _TOLD = frozenset(TOLD)
 
 
@@ -49,12 +48,12 @@ def record_of(stored: StoredSession, *, events: bool = False) -> SessionRecord:
     Raises:
         ValueError: the first event is not `session_started`, or one of them is not what its type says.
     """
-    bodies = Bodies(stored.payloads)
+    bodies = SessionBodies(stored.payloads)
     told = _session(stored, bodies)
     record = _record(stored, told, _Work(told, stored.events))
     if not events:
         return record
-    happened = tuple(recorded_event(event, bodies.body(event.seq)) for event in stored.events)
+    happened = tuple(recorded_event(event, bodies.tree(event.seq)) for event in stored.events)
     return record.model_copy(update={"trajectory_events": happened})
 
 
@@ -65,12 +64,10 @@ def recorded_event(event: StoredEvent, body: dict[str, Any]) -> RecordedEvent:
     )
 
 
-def _session(stored: StoredSession, bodies: Bodies) -> Session:
+def _session(stored: StoredSession, bodies: SessionBodies) -> Session:
     """The session as its telling events say it; what models consumed comes from the columns."""
     telling = (
-        Event.model_construct(
-            session_id=stored.id, seq=event.seq, at=event.at, body=_BODY.validate_python(bodies.body(event.seq))
-        )
+        Event.model_construct(session_id=stored.id, seq=event.seq, at=event.at, body=bodies.body(event.seq))
         for event in stored.events
         if event.type in _TOLD
     )
@@ -80,13 +77,21 @@ def _session(stored: StoredSession, bodies: Bodies) -> Session:
 
 
 def _usage(events: Iterable[StoredEvent]) -> tuple[RoleUsage, ...]:
-    sums: dict[Actor, Usage] = {}
+    used: dict[Actor, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         if event.usage is not None:
-            actor = cast("Actor", event.actor)
-            used = Usage.model_validate(Bodies({0: event.usage}).body(0))
-            sums[actor] = sums[actor] + used if actor in sums else Usage() + used
-    return tuple(RoleUsage(actor=actor, usage=usage) for actor, usage in sums.items())
+            plainly = ESC not in event.usage
+            told = from_json(event.usage) if plainly else SessionBodies({0: event.usage}).tree(0)
+            used[cast("Actor", event.actor)].append(told)
+    return tuple(RoleUsage(actor=actor, usage=_sum(each)) for actor, each in used.items())
+
+
+def _sum(each: Sequence[dict[str, Any]]) -> Usage:
+    """The sum, as `Usage` adds."""
+    costs = [told["cost_usd"] for told in each if told["cost_usd"] is not None]
+    counts = ("calls", "prompt_tokens", "cached_tokens", "completion_tokens")
+    sums = {name: sum(told[name] for told in each) for name in counts}
+    return Usage(**sums, cost_usd=sum(costs) if costs else None)
 
 
 class _Work:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 
-from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from atlas.export.assemble import record_of
+from atlas.export.bodies import SessionBodies
 from atlas.export.record import SessionRecord, plain
 from atlas.export.source import StoredEvent, StoredSession
-from atlas.schema import Body, Noun
-from atlas.store.pooling import Bodies, Pool
+from atlas.schema import Noun
+from atlas.store.pooling import Pool
 
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
-_BREAKS = re.compile("[\x85\u2028\u2029]")
+_BREAKS = "\x85\u2028\u2029"
 """Characters that some readers of lines take for the end of one."""
 
 
@@ -42,11 +40,14 @@ def line_of(record: SessionRecord, stored: StoredSession, *, event_limit: int | 
     if left_out:
         record = record.model_copy(update={"events_left_out": left_out})
         kept = kept[left_out:]
-        payloads = _self_contained(kept, Bodies(payloads))
+        payloads = _self_contained(kept, SessionBodies(payloads))
     head = json_of(record)
     body = ",".join([_event(event, payloads[event.seq]) for event in kept])
     line = f'{head.removesuffix(_NO_EVENTS)},"trajectory_events":[{body}]}}'
-    return line if line.isascii() else _BREAKS.sub(_escaped, line)
+    for char in _BREAKS:
+        if char in line:
+            line = line.replace(char, f"\\u{ord(char):04x}")
+    return line
 
 
 _NO_EVENTS = ',"trajectory_events":null}'
@@ -68,13 +69,7 @@ def _event(event: StoredEvent, payload: str) -> str:
     )
 
 
-def _self_contained(events: Sequence[StoredEvent], bodies: Bodies) -> dict[int, str]:
+def _self_contained(events: Sequence[StoredEvent], bodies: SessionBodies) -> dict[int, str]:
     """The bodies of these events, referring to no other event."""
     pool = Pool()
-    return {
-        event.seq: pool.encode(event.seq, _BODY.validate_python(bodies.body(event.seq))).decode() for event in events
-    }
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match.group()):04x}"
+    return {event.seq: pool.encode(event.seq, bodies.body(event.seq)).decode() for event in events}

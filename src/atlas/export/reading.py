@@ -10,18 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from atlas.export.assemble import record_of
+from atlas.export.bodies import SessionBodies
 from atlas.export.files import reading
 from atlas.export.record import RECORD_VERSION, RecordedEvent, SessionRecord
 from atlas.export.references import check_references
 from atlas.export.source import StoredEvent, StoredSession
-from atlas.schema import Body, Event, Session, rebuild
-from atlas.store.pooling import Bodies
+from atlas.schema import Event, Session, rebuild
 from atlas.store.spool import Row, micros
-
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
 
 
 class Refused(Exception):
@@ -43,11 +41,9 @@ class Line(NamedTuple):
 
     def session(self) -> Session:
         """The session that the events tell."""
-        bodies = Bodies(self.stored.payloads)
+        bodies = SessionBodies(self.stored.payloads)
         return rebuild(
-            Event.model_construct(
-                session_id=str(self.uid), seq=event.seq, at=event.at, body=_BODY.validate_python(bodies.body(event.seq))
-            )
+            Event.model_construct(session_id=str(self.uid), seq=event.seq, at=event.at, body=bodies.body(event.seq))
             for event in self.stored.events
         )
 
@@ -110,8 +106,8 @@ def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
         raise ValueError("it does not hold all events of its session")
     check_references({event.id: event.event for event in events})
     payloads = {event.id: _payload(event) for event in events}
-    bodies = Bodies(payloads)
-    columns = [_columns(event, bodies.body(event.id)) for event in events]
+    bodies = SessionBodies(payloads)
+    columns = [_columns(event, bodies.tree(event.id)) for event in events]
     state = (record.created_at, record.status, record.review_status, record.review_notes)
     line = Line(uid, StoredSession(str(uid), *state, columns, payloads))
     told = line.session()

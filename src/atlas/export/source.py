@@ -45,7 +45,9 @@ TOLD = (
     "finished",
 )
 """Events that say what a session is; the others are what happened on the way."""
-_REFERENCE = re.compile(ESC + "r([0-9]+):")
+_LOADED = [*TOLD, "tool_called"]
+"""Events that are loaded whole in any case; of a model's call then only what it said."""
+_REFERENCE = re.compile(ESC + "r([0-9]+):(completion/message)?")
 
 
 class StoredEvent(NamedTuple):
@@ -173,7 +175,7 @@ class Reader:
         current = next(waiting, None)
         if current is None:
             return
-        async for row in self._stream("events", [row["uid"] for row in rows], None if every else list(TOLD)):
+        async for row in self._stream("events", [row["uid"] for row in rows], None if every else _LOADED):
             while current is not None and current.id != str(row["session"]):
                 told.append(current)
                 current = next(waiting, None)
@@ -192,17 +194,16 @@ class Reader:
             yield session
 
     async def _complete(self, sessions: Sequence[StoredSession]) -> None:
-        """Load the bodies that loaded ones refer to, until none is missing."""
+        """Load the bodies that loaded ones refer to and that were not loaded, until none is missing."""
         by_id = {session.id: session for session in sessions}
+        whole = {(session.id, event.seq) for session in sessions for event in session.events if event.type in _LOADED}
         fresh = [(session.id, payload) for session in sessions for payload in session.payloads.values()]
         while fresh:
-            wanted = {(uid, seq) for uid, payload in fresh for seq in _referred(payload)}
-            wanted = {(uid, seq) for uid, seq in wanted if seq not in by_id[uid].payloads}
-            rows = (
-                await self._rows("payloads", [uid for uid, _ in wanted], [seq for _, seq in wanted]) if wanted else []
-            )
+            wanted = {place for uid, payload in fresh for place in _referred(uid, payload)} - whole
+            rows = await self._rows("payloads", *zip(*wanted, strict=True)) if wanted else []
             for row in rows:
                 by_id[str(row["session"])].payloads[row["seq"]] = row["payload"]
+            whole |= wanted
             fresh = [(str(row["session"]), row["payload"]) for row in rows]
 
     @asynccontextmanager
@@ -241,8 +242,10 @@ def _stored(row: Any) -> StoredSession:
     return StoredSession(str(row["uid"]), row["created_at"], row["status"], row["review_status"], notes, [], {})
 
 
-def _referred(payload: str) -> Iterable[int]:
-    return map(int, _REFERENCE.findall(payload)) if ESC in payload else ()
+def _referred(uid: str, payload: str) -> Iterable[tuple[str, int]]:
+    """The events that a body needs whole."""
+    found = _REFERENCE.findall(payload) if ESC in payload else []
+    return [(uid, int(seq)) for seq, said in found if not said]
 
 
 @contextmanager

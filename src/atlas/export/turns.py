@@ -6,19 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import TypeAdapter
-
 from atlas.export.assemble import record_of
+from atlas.export.bodies import SessionBodies
 from atlas.export.record import SessionRecord
 from atlas.export.source import StoredSession
 from atlas.schema import ANSWER_STEP, Attempt, Body, Message, Noun, Purpose, Review, ToolSpec
 from atlas.schema.events import Attempted, ModelCalled, Planned, Reviewed
-from atlas.store.pooling import Bodies
 
 Role = Literal["student", "teacher"]
 """Whose conversations are wanted."""
 _READ = ("model_called", "attempted", "planned", "reviewed")
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
 
 
 class Turn(Noun):
@@ -65,8 +62,8 @@ def played(stored: StoredSession, role: Role) -> Played:
     Raises:
         ValueError: its events do not tell a session.
     """
-    bodies = Bodies(stored.payloads)
-    read = [_BODY.validate_python(bodies.body(event.seq)) for event in stored.events if event.type in _READ]
+    bodies = SessionBodies(stored.payloads)
+    read = [bodies.body(event.seq) for event in stored.events if event.type in _READ]
     told = _Told(record_of(stored), read, role)
     turns = told.teacher_turns() if role == "teacher" else told.student_turns()
     return Played(record=told.record, turns=tuple(turns))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -72,6 +73,10 @@ class Stream(Filters, Parts, total=False):
     """Sessions at most, all batches together; None takes all."""
 
 
+TOGETHER = 100
+"""Records made at a time."""
+LEARNING = ("session_reward", "student_learning", "teacher_learning", "learning_history", "adaptive_summary")
+"""Fields of a record that `include_learning_data` is about."""
 LIMIT = 1000
 """Sessions that one call returns when it is not told."""
 
@@ -86,7 +91,7 @@ async def get_training_sessions_async(db_url: Where, **query: Unpack[Query]) -> 
     selection = _selection(query, query.get("limit", LIMIT), query.get("offset", 0))
     events = query.get("include_trajectory_events", True)
     async with open_reader(db_url) as reader, aclosing(reader.sessions(selection, events=events, page=PAGE)) as found:
-        return [_record(stored, query) async for stored in found if stored.events]
+        return [record async for batch in _batches(found, query, TOGETHER) for record in batch]
 
 
 def get_training_sessions(db_url: Where, **query: Unpack[Query]) -> list[SessionRecord]:
@@ -124,7 +129,7 @@ async def get_session_by_id_async(
     selection = Selection(ids=(str(session_id),), reviews=None)
     events = parts.get("include_trajectory_events", True)
     async with open_reader(db_url) as reader, aclosing(reader.sessions(selection, events=events)) as found:
-        records = [_record(stored, parts) async for stored in found if stored.events]
+        records = [record async for batch in _batches(found, parts, 1) for record in batch]
     return records[0] if records else None
 
 
@@ -146,19 +151,12 @@ async def paginate_sessions(
         raise ConfigError(f"batch_size is {batch_size}.", "Give 1 or more.")
     selection = _selection(query, query.get("limit"), 0)
     events = query.get("include_trajectory_events", True)
-    batch: list[SessionRecord] = []
     async with (
         open_reader(db_url) as reader,
         aclosing(reader.sessions(selection, events=events, page=batch_size)) as found,
     ):
-        async for stored in found:
-            if stored.events:
-                batch.append(_record(stored, query))
-            if len(batch) == batch_size:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+        async for batch in _batches(found, query, batch_size):
+            yield batch
 
 
 def _selection(filters: Filters, limit: int | None, offset: int) -> Selection:
@@ -187,13 +185,33 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _record(stored: StoredSession, parts: Filters | Parts) -> SessionRecord:
+async def _batches(
+    found: AsyncIterator[StoredSession], parts: Filters | Parts, size: int
+) -> AsyncGenerator[list[SessionRecord]]:
+    """Records, `size` at a time. A session whose events retention has removed has none."""
+    waiting: list[StoredSession] = []
+    async for stored in found:
+        if stored.events:
+            waiting.append(stored)
+        if len(waiting) == size:
+            yield _records(waiting, parts)
+            waiting = []
+    if waiting:
+        yield _records(waiting, parts)
+
+
+def _records(sessions: Sequence[StoredSession], parts: Filters | Parts) -> list[SessionRecord]:
+    """Many records make many objects and no garbage: looking for garbage meanwhile would cost more than making them."""
     asked = cast("Query", parts)
-    record = record_of(stored, events=asked.get("include_trajectory_events", True))
-    if asked.get("include_learning_data", True):
-        return record
-    nothing = ("session_reward", "student_learning", "teacher_learning", "learning_history", "adaptive_summary")
-    return record.model_copy(update=dict.fromkeys(nothing))
+    events, learning = asked.get("include_trajectory_events", True), asked.get("include_learning_data", True)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        records = [record_of(stored, events=events) for stored in sessions]
+    finally:
+        if collecting:
+            gc.enable()
+    return records if learning else [record.model_copy(update=dict.fromkeys(LEARNING)) for record in records]
 
 
 def _now(work: Coroutine[Any, Any, T]) -> T:
