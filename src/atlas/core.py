@@ -188,7 +188,7 @@ def _before_threads_end(callback: Callable[[], None]) -> None:
 
     `atexit` comes too late: by then the standard thread pools refuse work that pending judging needs.
     """
-    import concurrent.futures.thread  # noqa: F401 - its exit hook has to be set before ours, so that ours runs first
+    import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport] - its exit hook has to be set before ours, so that ours runs first
 
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
     register(callback)
