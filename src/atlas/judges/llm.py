@@ -45,6 +45,8 @@ _EMPTY_WORDS = frozenset(
     {"", "solution", "thought process", "the answer is correct", "lets solve this problem step by step"}
 )
 """Texts without substance that make model judges say yes. Source: arXiv 2507.08794."""
+_LONGEST_EMPTY = 200
+"""Characters; a longer answer says something, or is long enough for a judge to see that it does not."""
 
 
 class LLMJudge:
@@ -141,6 +143,8 @@ def _static(role: str, aspect: str | None, focus: str | None) -> str:
 
 def _need_substance(session: Session) -> None:
     """A model is not asked about nothing: it may well praise it."""
+    if len(session.answer or "") > _LONGEST_EMPTY:
+        return
     said = "".join(letter for letter in session.answer or "" if letter.isalnum() or letter == " ")
     if said.strip().casefold() in _EMPTY_WORDS:
         raise JudgeError("The answer has no substance to judge.")
