@@ -56,8 +56,8 @@ def mock_server(script: Path) -> Iterator[None]:
         ["synthesis", "You write the final answer to the task"],
         ["learning", "You write lessons from one finished session"],
         ["probe", "You estimate whether an agent will solve"],
-        ["reward", "[Jj]udge"],
-        ["executor", "careful accounting assistant"],
+        ["reward", "You judge one finished piece|You are the arbiter over"],
+        ["executor", "careful bookkeeping assistant"],
     ]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(rules, file)

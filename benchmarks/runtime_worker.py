@@ -39,7 +39,7 @@ def control(path: str, body: object = None) -> Any:
 def config(**changes: object) -> AtlasConfig:
     """An ordinary configuration, all roles on the mock server, storage in the embedded database."""
     llm = {"provider": "vllm", "model": "mock", "api_base": MOCK + "/v1", "timeout_seconds": 120}
-    prompt = "You are a careful accounting assistant. Answer in JSON when asked."
+    prompt = "You are a careful bookkeeping assistant. Answer in JSON when asked."
     tree: dict[str, object] = {
         "agent": {"type": "openai", "system_prompt": prompt, "llm": llm},
         "adaptive_teaching": {"history": {"audit_share": 0.0}},
