@@ -102,7 +102,7 @@ def test_values_of_the_environment_are_found_in_json_and_urls(text: str) -> None
     [
         "The total is 60; invoice 4111 was paid on 2024-01-01, order 1234567890123456.",
         "Tokens: 1,024 of 4,096. Token budget: unlimited. The key: be polite.",
-        "0190b7a0-1c2d-7e3f-8a4b-5c6d7e8f9a0b is a session and e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b",
+        "0190b7a0-1c2d-7e3f-8a4b-5c6d7e8f9a0b is a session and e3b0c44298fc1c149afbf4c8996fb92427ae41e4",
         "import os\nkey = os.environ['OPENAI_API_KEY']\nfor token in tokens: print(token)",
         "https://example.org/a/b?page=2#part and mailto: me at home",
         "sk-learn is a library; task-force, risk-averse, ask-me-anything",

@@ -13,6 +13,7 @@ from atlas.cli.app import run_command
 from atlas.cli.export import Source, run_export
 from atlas.cli.export_options import Given, export_options
 from atlas.cli.project import read_environment
+from atlas.cli.review import review
 
 EPILOG = """\b
 Examples:
@@ -43,6 +44,9 @@ def arc(ctx: click.Context, *, database_url: str | None, config: Path | None, **
 def export_command(*, database_url: str | None, config: Path | None, **given: Unpack[Given]) -> None:
     """The same."""
     run_export(lambda: _source(database_url, config), given)
+
+
+arc.add_command(review)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Source(NamedTuple):
 @export_options
 def export_command(project: Project, **given: Unpack[Given]) -> None:
     """Write reviewed sessions to a file: whole records, or rows for a trainer."""
-    run_export(lambda: _source(project), given)
+    run_export(lambda: project_source(project), given)
 
 
 @click.command("import", epilog="\b\nExample:\n  atlas import traces.jsonl.gz")
@@ -114,7 +114,7 @@ def _tell_unfinished(order: Order) -> None:
         click.echo(f"atlas: {part} holds what was written; --resume goes on with it", err=True)
 
 
-def _source(project: Project) -> Source:
+def project_source(project: Project) -> Source:
     """The project's database and review gate.
 
     Raises:
@@ -152,7 +152,7 @@ async def _take(project: Project, file: str, quiet: bool) -> Imported:
         if not quiet and sys.stderr.isatty():
             click.echo(f"\r{done.lines:,} lines", nl=False, err=True)
 
-    source = _source(project)
+    source = project_source(project)
     folder = project.folder / STATE_FOLDER
     async with open_importer(source.place, folder=folder, statement_timeout_s=source.timeout_s) as importer:
         return await importer.take(file, refuse, progress=show)

@@ -29,12 +29,13 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def session_rows(rows: Sequence[SessionRow]) -> Iterator[str]:
     """The list of sessions."""
-    table = [("SESSION", "STARTED", "STATUS", "LANE", "REWARD", "TOKENS", "COST", "KEY", "TASK")]
+    table = [("SESSION", "STARTED", "STATUS", "REVIEW", "LANE", "REWARD", "DRIFT", "TOKENS", "COST", "KEY", "TASK")]
     for row in rows:
         reward = "-" if row.reward is None else f"{row.reward:.2f}"
         cost = money(row.cost_usd).strip() or "-"
         started, key = f"{row.created_at:%Y-%m-%d %H:%M}", safe(row.learning_key, 24)
-        state = (row.status, row.lane or "-", reward, f"{row.tokens:,}", cost)
+        drift = {None: "-", False: "no", True: "yes"}[row.drift]
+        state = (row.status, row.review, row.lane or "-", reward, drift, f"{row.tokens:,}", cost)
         table.append((row.id, started, *state, key, safe(row.prompt, 60)))
     return columns(table)
 

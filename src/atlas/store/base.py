@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from atlas.schema import Audience, Background, Event, Lane, Noun, Playbook, Session, Status
+
+ReviewStatus = Literal["pending", "approved", "quarantined"]
+"""What a reviewer decided about a session."""
 
 
 class Flushed(Noun):
@@ -43,6 +46,10 @@ class SessionRow(Noun):
     """None when no price is known."""
     created_at: datetime
     """When it started (UTC)."""
+    review: ReviewStatus = "pending"
+    """What a reviewer decided."""
+    drift: bool | None = None
+    """Whether it is unusual for its key; None while nothing is known."""
 
 
 class Store(Protocol):
@@ -103,7 +110,12 @@ class Store(Protocol):
         ...
 
     def sessions(
-        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: Status | None = None,
+        learning_key: str | None = None,
+        review: ReviewStatus | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SessionRow]:
         """Session lines, newest first."""
         ...

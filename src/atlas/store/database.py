@@ -34,8 +34,9 @@ class RowRefused(StoreError):
 
 @cache
 def queries() -> Mapping[str, str]:
-    """The statements of `sql/queries.sql` by name."""
-    text = files("atlas.store").joinpath("sql", "queries.sql").read_text("utf-8")
+    """The statements of the files in `sql/` by name."""
+    folder = files("atlas.store").joinpath("sql")
+    text = "".join(folder.joinpath(name).read_text("utf-8") for name in ("queries.sql", "review.sql"))
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

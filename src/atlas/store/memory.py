@@ -8,7 +8,7 @@ from datetime import datetime
 from atlas.schema import Audience, Background, Event, Outcome, Playbook, Session, Status, rebuild
 from atlas.schema.errors import StaleVersion, StoreError
 from atlas.schema.events import Finished, Rewarded
-from atlas.store.base import Flushed, SessionRow
+from atlas.store.base import Flushed, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 
 
@@ -84,7 +84,12 @@ class MemoryStore:
         return [event for _, event in sorted(self._events.get(session_id, {}).items())]
 
     async def sessions(
-        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: Status | None = None,
+        learning_key: str | None = None,
+        review: ReviewStatus | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SessionRow]:
         """See `Store.sessions`."""
         every = sorted((rebuild(events.values()) for events in self._events.values()), key=_started, reverse=True)
@@ -92,7 +97,8 @@ class MemoryStore:
         for session in every:
             if limit is not None and shown >= limit:
                 return
-            if status in (None, session.status) and learning_key in (None, session.task.learning_key):
+            fits = status in (None, session.status) and learning_key in (None, session.task.learning_key)
+            if fits and review in (None, "pending"):
                 shown += 1
                 yield _row(session)
 

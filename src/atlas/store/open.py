@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.schema.errors import StoreError
+from atlas.schema.errors import ConfigError, StoreError
 from atlas.store.base import Store
 from atlas.store.boundary import Safety
 from atlas.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from atlas.store.database import Database
     from atlas.store.embedded import Embedded
     from atlas.store.postgres import PgStore
 
@@ -77,6 +80,37 @@ async def open_postgres(
         raise
     writer.start()
     return PgStore(database, writer, safety)
+
+
+@asynccontextmanager
+async def open_database(where: str | Path, *, statement_timeout_s: float = 30.0) -> AsyncGenerator[Database]:
+    """The database at a URL, or a project's own, whose state folder is given; for reviewing and pruning.
+
+    Raises:
+        ConfigError: that folder does not exist.
+        StoreError: as `open_store`.
+    """
+    from atlas.store.database import Database
+    from atlas.store.embedded import start_embedded
+
+    own: Embedded | None = await start_embedded(_existing(where)) if isinstance(where, Path) else None
+    url = own.dsn if own else str(where)
+    try:
+        await Database.prepare(url)
+        database = await Database.connect(url, embedded=None, sizes=(0, 2), statement_timeout_s=statement_timeout_s)
+        try:
+            yield database
+        finally:
+            await database.close()
+    finally:
+        if own is not None:
+            await own.close()
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.exists():
+        raise ConfigError(f"There is no {folder.name} in {folder.resolve().parent}.", "Give --path or --config.")
+    return folder
 
 
 def _mark(address: str) -> str:

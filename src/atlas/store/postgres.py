@@ -23,7 +23,7 @@ from atlas.schema import (
     rebuild,
 )
 from atlas.schema.errors import StoreError
-from atlas.store.base import Flushed, SessionRow
+from atlas.store.base import Flushed, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 from atlas.store.database import Database
 from atlas.store.pooling import Bodies, Pool, escape, unescape
@@ -46,8 +46,11 @@ class PgStore:
 
     def __init__(self, database: Database, writer: Writer, safety: Safety | None = None) -> None:
         """Without `safety` the defaults of the configuration hold."""
-        self._safety = safety or safety_of()
-        self._clean = self._safety.boundary
+        safety = safety or safety_of()
+        self._clean = safety.boundary
+        watched = safety.drift
+        size = watched.window if watched.enabled else 0
+        self._drift = (size, watched.z_threshold, watched.min_baseline)
         self._database = database
         self._writer = writer
         self._pools: OrderedDict[str, tuple[uuid.UUID, Pool]] = OrderedDict()
@@ -75,7 +78,7 @@ class PgStore:
         told = Pool().alone(self._clean.noun(bare))
         books = self._books(playbooks)
         numbers = (used.tokens, used.cost_usd, session.first_try)
-        await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4())
+        await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4(), *self._drift)
         self._forget(session.id)
 
     async def publish(self, playbooks: Sequence[Playbook]) -> None:
@@ -121,7 +124,12 @@ class PgStore:
         return [_event(uid, seq, at, bodies.body(seq)) for seq, (at, _) in sorted(found.items())]
 
     async def sessions(
-        self, *, status: Status | None = None, learning_key: str | None = None, limit: int | None = None
+        self,
+        *,
+        status: Status | None = None,
+        learning_key: str | None = None,
+        review: ReviewStatus | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[SessionRow]:
         """See `Store.sessions`."""
         key = None if learning_key is None else self._stored(learning_key)
@@ -129,7 +137,7 @@ class PgStore:
         left = limit
         while left is None or left > 0:
             page = PAGE if left is None else min(PAGE, left)
-            rows = await self._database.rows("sessions", status, key, *after, page)
+            rows = await self._database.rows("sessions", status, key, *after, page, review)
             for row in rows:
                 yield _session_row(row)
             if len(rows) < page:
@@ -239,4 +247,6 @@ def _session_row(row: Any) -> SessionRow:
         tokens=row["tokens"],
         cost_usd=row["cost_usd"],
         created_at=row["created_at"],
+        review=row["review_status"],
+        drift=row["drift"],
     )

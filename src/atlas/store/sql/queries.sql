@@ -1,8 +1,10 @@
 -- name: append
-SELECT atlas_append($1::uuid[], $2::integer[], $3::bigint[], $4::jsonb[], $5::integer[], $6::uuid[], $7::uuid, $8::boolean);
+SELECT atlas_append($1::uuid[], $2::integer[], $3::bigint[], $4::jsonb[], $5::integer[], $6::uuid[], $7::uuid, $8::boolean),
+    atlas_reopen($1::uuid[]);
 
 -- name: commit
-SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[], $7::uuid);
+SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[], $7::uuid),
+    atlas_note_drift($1::uuid, $8::integer, $9::double precision, $10::integer);
 
 -- name: publish
 SELECT atlas_publish($1::jsonb[], NULL, $2::uuid);
@@ -37,11 +39,13 @@ SELECT seq, at, payload FROM events WHERE session = $1 ORDER BY seq;
 SELECT uid, status FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2;
 
 -- name: sessions
-SELECT uid, task, learning_key, status, lane, reward_value, tokens, cost_usd, created_at
+SELECT uid, task, learning_key, status, lane, reward_value, tokens, cost_usd, created_at, review_status,
+    metadata #> '{drift,drift_alert}' = 'true' AS drift
 FROM sessions
 WHERE ($1::text IS NULL OR status = $1)
   AND ($2::text IS NULL OR metadata ->> 'learning_key' = $2)
   AND ($3::timestamptz IS NULL OR (created_at, uid) < ($3, $4::uuid))
+  AND ($6::text IS NULL OR review_status = $6)
 ORDER BY created_at DESC, uid DESC LIMIT $5;
 
 -- name: claim

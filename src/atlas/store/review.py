@@ -1,0 +1,217 @@
+"""What a reviewer decides about sessions, bound to the content that was seen."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from atlas.schema import Lane, Noun, Status
+from atlas.schema.errors import ConfigError, StaleVersion, StoreError
+from atlas.store.base import ReviewStatus
+from atlas.store.database import Database
+from atlas.store.pooling import escape, unescape
+
+PAGE = 50
+"""Sessions fetched, and hashed, in one round trip."""
+SHORTEST_HASH = 12
+"""Characters of a content hash that suffice."""
+
+
+class Drift(Noun):
+    """How a session differs from those before it of its tenant, key, lane and policy."""
+
+    alert: bool = Field(alias="drift_alert")
+    """Whether it lies beyond the configured threshold."""
+    score: float
+    """Distance from the baseline in standard deviations: of the reward or of the tokens, whichever is farther."""
+    reason: str
+    """Value and baseline in words."""
+    n: int
+    """Sessions of the baseline."""
+    reward: dict[str, float]
+    """value, mean, std and z of the reward (a payload)."""
+    tokens: dict[str, float]
+    """value, mean, std and z of the tokens (a payload)."""
+
+
+class ReviewRow(Noun):
+    """A session as a reviewer sees it in a list."""
+
+    id: str
+    """UUID version 7."""
+    prompt: str
+    """The task, whole."""
+    learning_key: str
+    """Its group."""
+    tenant: str
+    """Its owner."""
+    lane: Lane | None
+    """None before routing."""
+    status: Status
+    """running or a final state."""
+    review: ReviewStatus
+    """What was decided; pending again after an approved session went on."""
+    by: str | None
+    """Who decided last."""
+    at: datetime | None
+    """When (UTC)."""
+    note: str | None
+    """What was said."""
+    reward: float | None
+    """None until judged, or when no judge could tell."""
+    drift: Drift | None
+    """None while too few sessions came before it."""
+    hash: str
+    """SHA-256 over the events as stored; a decision can be bound to it."""
+    created_at: datetime
+    """When it started (UTC)."""
+
+
+class Decision(Noun):
+    """One line of a session's audit trail."""
+
+    at: datetime
+    """When (UTC)."""
+    who: str
+    """The reviewer; `atlas` where a session was reopened because it went on."""
+    what: Literal["approved", "quarantined", "pending", "reopened", "deleted"]
+    """What was decided."""
+    hash: str | None
+    """Content hash that it was decided about."""
+    note: str | None
+    """What was said."""
+
+
+class ReviewDesk:
+    """Lists sessions for review and records decisions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def sessions(
+        self,
+        *,
+        reviews: Sequence[ReviewStatus] | None = None,
+        learning_key: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> AsyncIterator[ReviewRow]:
+        """Sessions with their content hash and drift, newest first.
+
+        Raises:
+            StoreUnavailable: the database is away.
+        """
+        chosen = None if reviews is None else list(reviews)
+        key = None if learning_key is None else escape(learning_key)
+        after: tuple[datetime | None, uuid.UUID | None] = (None, None)
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            rows = await self._database.rows("review_list", chosen, key, *after, size, offset)
+            for row in rows:
+                yield _row(row)
+            if len(rows) < size:
+                return
+            after, offset = (rows[-1]["created_at"], rows[-1]["uid"]), 0
+            left = None if left is None else left - size
+
+    async def decide(
+        self, session_id: str, decision: ReviewStatus, *, who: str, note: str | None = None, seen: str | None = None
+    ) -> str:
+        """Record a decision, which replaces the last one; returns the hash of the content it is about.
+
+        `seen` is the hash of what the reviewer saw, or at least twelve characters of its beginning.
+
+        Raises:
+            StaleVersion: the session's content is not what was seen; nothing was recorded.
+            ConfigError: there is no such session.
+            StoreError: several sessions begin so.
+        """
+        uid = await find(self._database, session_id)
+        said = None if note is None else escape(note)
+        rows = await self._database.rows("decide", uid, decision, escape(who), said, seen)
+        if not rows:
+            raise _unknown(session_id)
+        found = str(rows[0]["hash"])
+        if not rows[0]["done"]:
+            cause = f"Session {uid} has the content {found[:SHORTEST_HASH]}, not {str(seen)[:SHORTEST_HASH]}."
+            raise StaleVersion(cause, "Look at it again, then decide with its present hash.")
+        return found
+
+    async def trail(self, session_id: str) -> list[Decision]:
+        """What was decided about a session, oldest first; also about one that is deleted, by its whole id."""
+        digits = _digits(session_id)
+        uid = uuid.UUID(digits) if len(digits) == 32 else await find(self._database, session_id)
+        return [
+            Decision(
+                at=row["at"], who=unescape(row["who"]), what=row["what"], hash=row["hash"], note=_text(row["note"])
+            )
+            for row in await self._database.rows("trail", uid)
+        ]
+
+
+async def find(database: Database, session_id: str) -> uuid.UUID:
+    """The session that a person means: a UUID, a unique beginning of one, or a number of the table `sessions`.
+
+    Raises:
+        ConfigError: there is none.
+        StoreError: several begin so.
+    """
+    digits = _digits(session_id)
+    if session_id.isdecimal() and not session_id.startswith("0") and len(session_id) <= 18:
+        rows = await database.rows("numbered", int(session_id))
+    elif digits:
+        low, high = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
+        rows = await database.rows("named", low, high)
+    else:
+        raise _unknown(session_id)
+    if not rows:
+        raise _unknown(session_id)
+    if len(rows) > 1:
+        raise StoreError(f"Several sessions begin with {session_id}.", "Give more of the id.")
+    return uuid.UUID(str(rows[0]["uid"]))
+
+
+def _digits(session_id: str) -> str:
+    """The hexadecimal digits of a UUID or of the beginning of one; empty for anything else."""
+    digits = session_id.replace("-", "").lower()
+    return digits if len(digits) <= 32 and not set(digits) - set("0123456789abcdef") else ""
+
+
+def _unknown(session_id: str) -> ConfigError:
+    return ConfigError(f"There is no session {session_id[:64]}.", "List them with: atlas session list")
+
+
+def _text(stored: str | None) -> str | None:
+    return None if stored is None else unescape(stored)
+
+
+def _row(row: Any) -> ReviewRow:
+    return ReviewRow(
+        id=str(row["uid"]),
+        prompt=unescape(row["task"]),
+        learning_key=unescape(row["learning_key"]),
+        tenant=unescape(row["tenant"]),
+        lane=row["lane"],
+        status=row["status"],
+        review=row["review_status"],
+        by=_text(row["review_by"]),
+        at=row["review_at"],
+        note=_text(row["review_notes"]),
+        reward=row["reward_value"],
+        drift=None if row["drift"] is None else drift_of(row["drift"]),
+        hash=row["hash"],
+        created_at=row["created_at"],
+    )
+
+
+def drift_of(stored: str) -> Drift | None:
+    """The finding in a session's metadata; None where the caller's own label of that name stands there."""
+    try:
+        return Drift.model_validate_json(stored)
+    except ValidationError:
+        return None
