@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import uuid
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +19,8 @@ from atlas.config import RuntimeSafetyConfig
 from atlas.schema import Cue, Entry, Playbook, Task, rebuild
 from atlas.store import MemoryStore, safety_of
 from atlas.store.open import open_postgres
+from atlas.store.pooling import Bodies, Pool
+from atlas.store.spool import Row, micros
 
 KNOWN = "correct-horse-battery"
 
@@ -73,8 +77,6 @@ async def test_none_of_two_hundred_is_stored_exported_or_logged(
 
 
 async def in_thread(command: list[str]) -> int:
-    import asyncio
-
     return await asyncio.to_thread(run_command, command, arc)
 
 
@@ -123,6 +125,23 @@ async def test_without_content_only_lengths_and_hashes_are_stored(url: str, tmp_
     bodies = {event.body.type: event.body.model_dump_json() for event in events}
     told = [kind for kind, text in bodies.items() if "very private" in text]
     assert told == ["session_started", "triaged", "routed", "degraded"]  # The caller's labels, tags and reasons.
+
+
+async def test_events_that_were_encoded_elsewhere_are_cleaned(url: str, tmp_path: Path) -> None:
+    store = await open_postgres(url, folder=tmp_path)
+    for text, changed in ((f"password={KNOWN} " * 9, True), ("nothing to hide here, " * 9, False)):
+        pool = Pool()
+        events = events_of(story(text))
+        rows = [
+            Row(uuid.UUID(event.session_id), event.seq, micros(event.at), pool.encode(event.seq, event.body))
+            for event in events
+        ]
+        clean = store.cleaned(rows)
+        assert (clean is not rows) == changed
+        assert not any(KNOWN.encode() in row.payload for row in clean)
+        bodies = Bodies({row.seq: row.payload.decode() for row in clean})
+        assert bodies.body(9)["answer"] == text.replace(KNOWN, "[redacted:BACKEND_PASSWORD]")
+    await store.close()
 
 
 async def test_redaction_can_be_off(url: str, tmp_path: Path) -> None:

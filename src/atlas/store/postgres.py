@@ -145,6 +145,16 @@ class PgStore:
             after = (rows[-1]["created_at"], rows[-1]["uid"])
             left = None if left is None else left - page
 
+    def cleaned(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """All events of a session that were encoded elsewhere, as they may be written."""
+        bodies = Bodies({row.seq: row.payload.decode() for row in rows})
+        given = [_BODY.validate_python(bodies.body(row.seq)) for row in rows]
+        clean = [self._clean.noun(body) for body in given]
+        if all(new is old for new, old in zip(clean, given, strict=True)):
+            return rows
+        pool = Pool()
+        return [row._replace(payload=pool.encode(row.seq, body)) for row, body in zip(rows, clean, strict=True)]
+
     async def interrupted(self) -> list[SessionRow]:
         """Sessions whose process died before they reached a final state, newest first.
 
