@@ -27,10 +27,15 @@ async def serve() -> AsyncIterator[Serve]:
     closing: list[Callable[[], Any]] = []
 
     async def start(
-        store: Store | None = None, *, folder: Path | None = None, rules: IngestRules = QUICK, **options: Any
+        store: Store | None = None,
+        *,
+        folder: Path | None = None,
+        rules: IngestRules = QUICK,
+        clean: Any = None,
+        **options: Any,
     ) -> Client:
         store = store or MemoryStore()
-        ingest = Ingest(store, Spool(folder), rules)
+        ingest = Ingest(store, Spool(folder, clean=clean), rules)
         await ingest.open()
         receiver = Receiver(ingest, **options)
         port = await receiver.open("127.0.0.1", 0)

@@ -18,7 +18,7 @@ from atlas.ingest import Ingest, IngestRules, Spool
 from atlas.ingest.otlp_json import read_json
 from atlas.schema import Event
 from atlas.schema.errors import ConfigError, StoreUnavailable
-from atlas.store import MemoryStore
+from atlas.store import MemoryStore, safety_of
 from atlas.store.open import open_postgres
 from atlas.store.postgres import PgStore
 
@@ -134,11 +134,12 @@ async def test_a_trace_without_an_agent_is_refused_and_counted(serve: Serve) -> 
 
 
 async def test_traces_do_not_mix(serve: Serve) -> None:
-    client = await serve()
+    client = await serve(rules=SLOW)
     spans = [each | {"traceId": f"{number:032x}"} for number in range(1, 101) for each in genai()]
     random.shuffle(spans)
     batches = [spans[start : start + 37] for start in range(0, len(spans), 37)]
     await asyncio.gather(*(client.send(*batch) for batch in batches))
+    await client.ingest.settle()
     sessions = await client.sessions()
     assert len({session.id for session in sessions}) == len(sessions) == 100
     assert {session.answer for session in sessions} == {ANSWER}
@@ -228,3 +229,36 @@ async def test_stored_traces_are_known_after_a_restart(serve: Serve, tmp_path: P
     await again.send(*genai()[:1])
     assert len(await again.sessions()) == 1
     assert again.ingest.taken().stored == 1
+
+
+async def test_secrets_are_not_written_down_and_a_second_delivery_still_changes_nothing(
+    serve: Serve, pg: PgStore, tmp_path: Path
+) -> None:
+    key, trace = "sk-" + "a1B2" * 10, f"{random.getrandbits(128):032x}"
+    text = json.dumps([each | {"traceId": trace} for each in genai()]).replace(
+        "Is it raining", f"With {key} say: is it"
+    )
+    for round_ in ("first", "second"):
+        folder = tmp_path / round_
+        client = await serve(pg, folder=folder, rules=SLOW, clean=safety_of().boundary.noun)
+        await client.send(*json.loads(text))
+        (file,) = waiting(folder)
+        assert key not in file.read_text()
+        await client.ingest.settle()
+        assert client.ingest.taken().stored == 4
+    mine = [session for session in await client.sessions() if session.metadata["trace_id"] == trace]
+    assert len(mine) == 1
+    assert key not in mine[0].model_dump_json()
+    assert (await pg.flush()).refused == 0
+
+
+async def test_without_content_capture_only_the_shape_is_kept(serve: Serve, tmp_path: Path) -> None:
+    client = await serve(folder=tmp_path, rules=SLOW.model_copy(update={"capture_content": False}))
+    await client.send(*genai())
+    (file,) = waiting(tmp_path)
+    assert "raining" not in file.read_text()
+    await client.ingest.settle()
+    session = await client.session()
+    assert "Paris" not in session.model_dump_json()
+    assert session.total_usage.prompt_tokens == 40
+    assert [use.call.name for use in session.attempts[0].tools] == ["weather"]

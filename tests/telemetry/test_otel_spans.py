@@ -20,6 +20,7 @@ from atlas.runtime.telemetry.otel import SpanExport, export_spans, export_throug
 from atlas.schema import Event, Failure, Session, Task, new_id, now
 from atlas.schema import events as ev
 from atlas.schema.errors import AtlasError, ConfigError
+from atlas.store import safety_of
 
 pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry's SDK is not installed: pip install 'atlas-loop[otel]'")
 
@@ -248,6 +249,20 @@ async def test_a_learnt_version_and_a_failure_to_learn_are_told() -> None:
     assert (learnt.attributes[sc.MEMORY_COUNT], learnt.attributes[sc.PLAYBOOK_VERSION]) == (3, 3)
     assert failed.attributes[sc.ERROR_TYPE] == "ModelTimeout"
     assert [event.name for event in root.events] == [sc.DEGRADED_EVENT, sc.EVALUATION_EVENT]
+
+
+async def test_secrets_are_not_told() -> None:
+    bus, memory, key = EventBus(), InMemorySpanExporter(), "sk-" + "a1B2" * 10
+    config, clean = TelemetryConfig(capture_content=True), safety_of().boundary.noun
+    export = export_through(SimpleSpanProcessor(memory), bus, config, agent="a", clean=clean)
+    failure = Failure(boundary="agent", kind="E", message=f"refused {key}")
+    bodies = (ev.SessionStarted(task=Task(prompt=f"use {key}")), ev.Finished(status="failed", failure=failure))
+    for event in told(new_id(), *bodies):
+        bus.publish(event)
+    await export.close()
+    (root,) = memory.get_finished_spans()
+    assert key not in root.to_json()
+    assert "redacted" in root.to_json()
 
 
 async def test_a_dead_receiver_costs_a_session_nothing(tmp_path: Path) -> None:

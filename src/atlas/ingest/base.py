@@ -12,6 +12,8 @@ class IngestRules(Noun):
     """Owner of the sessions; a trace cannot choose it."""
     learning_key: str | None = None
     """Key of every session; None takes a trace's own, its agent's name, or its service's."""
+    capture_content: bool = True
+    """Whether what was said is kept; without it a session has its calls, their models, times and tokens."""
     whole_s: float = 1.0
     """Seconds that a whole trace waits for spans that nobody has named."""
     gap_s: float = 6.0

@@ -10,7 +10,7 @@ from atlas.ingest.trace import Trace
 from atlas.ingest.values import LONGEST_NAME, first, kept, listed, parsed, text
 from atlas.runtime.telemetry import semconv as sc
 
-READ = (
+CONTENT = (
     "gen_ai.input.",
     "gen_ai.output.",
     "gen_ai.system_instructions",
@@ -23,13 +23,28 @@ READ = (
     "llm.output_messages",
     "llm.tools",
     "traceloop.entity.input",
+    "llm.prompts",
+    "llm.choices",
+    "llm.invocation_parameters",
+    "traceloop.entity.input",
     "traceloop.entity.output",
+    "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result",
+    "tool.parameters",
+    "tool_call.function.arguments",
+    "retrieval.documents",
 )
-"""Beginnings of names whose content is in the session already, or is a conversation."""
+"""Beginnings of names that hold what was said; a session has it in its calls."""
 MOST_SPANS = 100
 """Spans that are no calls and are kept by name; the others are counted only."""
 CONVERSATION_NAMES = (sc.CONVERSATION, "session.id", "traceloop.association.properties.session_id")
 USER_NAMES = ("user.id", "enduser.id", "traceloop.association.properties.user_id")
+
+
+def without_content(span: Span) -> Span:
+    """The span without what was said, in its events as well."""
+    kept_attributes = {name: value for name, value in span.attributes.items() if not name.startswith(CONTENT)}
+    return span.model_copy(update={"attributes": kept_attributes, "events": (), "message": ""})
 
 
 def learning_key_of(span: Span) -> str:
@@ -59,7 +74,7 @@ def labels_of(trace: Trace, main: Span) -> dict[str, object]:
 
 
 def _unread(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if not name.startswith(READ)}
+    return {name: value for name, value in attributes.items() if not name.startswith(CONTENT)}
 
 
 def _evaluations(span: Span) -> Iterator[dict[str, Any]]:

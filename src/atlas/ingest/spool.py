@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,14 +35,15 @@ class Settled(Noun):
 class Spool:
     """Files in a folder, or nothing at all where there is none."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Take the folder for this process.
+    def __init__(self, folder: Path | None, *, clean: Callable[[Span], Span] | None = None) -> None:
+        """Take the folder for this process; `clean` takes secrets out of what is written.
 
         Raises:
             ConfigError: another receiver has it.
             StoreError: it cannot be written.
         """
         self._folder = folder
+        self._clean = clean
         self._settled: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._traces: dict[str, set[str]] = {}
         self._names: dict[str, set[str]] = {}
@@ -88,7 +89,7 @@ class Spool:
         file = self._folder / f"{name}.spans"
         try:
             with os.fdopen(os.open(f"{file}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(_SPANS.dump_json(tuple(spans)))
+                out.write(_SPANS.dump_json(tuple(map(self._clean, spans) if self._clean else spans)))
             os.rename(f"{file}.new", file)
         except OSError as error:
             raise StoreError(f"{file} cannot be written: {error.strerror}.", "Free disk space.") from error

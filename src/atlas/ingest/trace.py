@@ -18,6 +18,9 @@ class Trace:
         self.spans = sorted(spans, key=lambda span: (span.start_ns, span.end_ns, span.span_id))
         self.kinds: dict[str, Kind] = {span.span_id: kind_of(span) for span in self.spans}
         self._by_id = {span.span_id: span for span in self.spans}
+        self._above: dict[str, frozenset[Kind]] = {}
+        for span in self.spans:
+            self._look_up(span)
 
     def of(self, kind: Kind) -> list[Span]:
         """The spans of a kind that stand below no other of it: two instrumentations may tell the same call."""
@@ -25,14 +28,7 @@ class Trace:
 
     def is_below(self, span: Span, kind: Kind) -> bool:
         """Whether a span of that kind stands above this one."""
-        seen = {span.span_id}
-        above = self._by_id.get(span.parent_id or "")
-        while above is not None and above.span_id not in seen:  # foreign parents may go round in a circle
-            if self.kinds[above.span_id] == kind:
-                return True
-            seen.add(above.span_id)
-            above = self._by_id.get(above.parent_id or "")
-        return False
+        return kind in self._above[span.span_id]
 
     @property
     def root(self) -> Span:
@@ -63,3 +59,21 @@ class Trace:
         value = ((first.start_ns // 1_000_000) & (2**48 - 1)) << 80 | int.from_bytes(digest[:10], "big")
         value = value & ~(0xF << 76) | (0x8 << 76)
         return str(uuid.UUID(int=value & ~(0x3 << 62) | (0x2 << 62)))
+
+    def _look_up(self, span: Span) -> None:
+        """Note which kinds stand above a span and above those on the way, each once however deep the trace is."""
+        way: dict[str, Span] = {}
+        here: Span | None = span
+        while here is not None and here.span_id not in self._above and here.span_id not in way:
+            way[here.span_id] = here  # foreign parents may go round in a circle; it is cut where it was entered
+            here = self._by_id.get(here.parent_id or "")
+        found: frozenset[Kind] = frozenset()
+        if here is not None and here.span_id in self._above:
+            found = self._with(here, self._above[here.span_id])
+        for below in reversed(way.values()):
+            self._above[below.span_id] = found
+            found = self._with(below, found)
+
+    def _with(self, span: Span, above: frozenset[Kind]) -> frozenset[Kind]:
+        kind = self.kinds[span.span_id]
+        return above if kind in above else frozenset((*above, kind))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from atlas.models.http import expand_headers
 from atlas.runtime.telemetry import semconv as sc
 from atlas.runtime.telemetry.attributes import Attributes, Narrator, fit
 from atlas.runtime.telemetry.bus import EventBus, Subscription
-from atlas.schema import Event, Failure
+from atlas.schema import Body, Event, Failure
 from atlas.schema import events as ev
 from atlas.schema.errors import ConfigError
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.trace import Span, Tracer
+
+Clean = Callable[[Body], Body]
 
 SESSIONS = 10_000
 """Sessions whose span is remembered; beyond it the oldest is ended as it stands."""
@@ -56,17 +59,20 @@ class _Told:
 class SpanExport:
     """A subscriber of the event bus that tells every session as a trace."""
 
-    def __init__(self, bus: EventBus, provider: TracerProvider, config: TelemetryConfig, *, agent: str) -> None:
-        """`agent` is the agent's name in span names."""
+    def __init__(
+        self, bus: EventBus, provider: TracerProvider, narrator: Narrator, *, clean: Clean | None = None
+    ) -> None:
+        """`clean` takes secrets out of what an event says."""
         self._provider = provider
+        self._clean = clean
         self._tracer: Tracer = provider.get_tracer("atlas", schema_url=None)
-        self._narrator = Narrator(agent, capture=config.capture_content)
+        self._narrator = narrator
         self._sessions: OrderedDict[str, _Told] = OrderedDict()
         self._subscription: Subscription = bus.subscribe(self, on_end=self._end_all)
 
     def __call__(self, event: Event) -> None:
         """Tell one event; one of a session whose beginning was missed is passed over."""
-        body = event.body
+        body = self._clean(event.body) if self._clean else event.body
         if isinstance(body, ev.SessionStarted | ev.SessionResumed):
             self._begin(event, body)
             return
@@ -164,8 +170,12 @@ class SpanExport:
             self._end(told, now_ns)
 
 
-def export_spans(bus: EventBus, config: TelemetryConfig, *, agent: str) -> SpanExport | None:
+def export_spans(
+    bus: EventBus, config: TelemetryConfig, *, agent: str, clean: Clean | None = None
+) -> SpanExport | None:
     """Send every session of this bus to the configured receiver; None where none is configured.
+
+    `agent` is the agent's name in span names; `clean` takes secrets out of what an event says.
 
     Raises:
         ConfigError: OpenTelemetry is not installed, or a header's variable is not set.
@@ -183,10 +193,12 @@ def export_spans(bus: EventBus, config: TelemetryConfig, *, agent: str) -> SpanE
         headers=expand_headers(config.headers)[0] or None,
         timeout=EXPORT_TIMEOUT_S,
     )
-    return export_through(BatchSpanProcessor(exporter), bus, config, agent=agent)
+    return export_through(BatchSpanProcessor(exporter), bus, config, agent=agent, clean=clean)
 
 
-def export_through(processor: SpanProcessor, bus: EventBus, config: TelemetryConfig, *, agent: str) -> SpanExport:
+def export_through(
+    processor: SpanProcessor, bus: EventBus, config: TelemetryConfig, *, agent: str, clean: Clean | None = None
+) -> SpanExport:
     """As `export_spans`, through a span processor of the caller's own."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -197,7 +209,7 @@ def export_through(processor: SpanProcessor, bus: EventBus, config: TelemetryCon
         shutdown_on_exit=False,
     )
     provider.add_span_processor(processor)
-    return SpanExport(bus, provider, config, agent=agent)
+    return SpanExport(bus, provider, Narrator(agent, capture=config.capture_content), clean=clean)
 
 
 _session: ContextVar[int] = ContextVar("atlas_session", default=0)

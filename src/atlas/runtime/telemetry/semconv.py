@@ -1,7 +1,7 @@
 """The names of OpenTelemetry's GenAI semantic conventions, and Atlas's own beside them.
 
-They are those of open-telemetry/semantic-conventions-genai at commit 002c8a6ea1c8a42b14a4527db83b3cabcded610a (all of it in
-development); names under "older" are those of semantic conventions 1.36 and before, which are read and never written.
+They are those of open-telemetry/semantic-conventions-genai at commit 002c8a6ea1c8a42b14a4527db83b3cabcded610a, all of
+which is in development. What is marked older belongs to semantic conventions 1.36 and before: read, never written.
 """
 
 from __future__ import annotations
