@@ -49,7 +49,10 @@ def demo_config(*, learn: bool = True, storage: bool = True) -> AtlasConfig:
             "agent": {"type": "openai", "llm": {**pocket, "model": "pocket-student"}, "tools": tools},
             "teacher": {"llm": {**pocket, "model": "pocket-teacher"}},
             "checks": [{"type": "python", "name": "desk", "import_path": "atlas.evaluate.desk:check", "dense": True}],
-            "adaptive_teaching": {"probe": {"enabled": False}},
+            "adaptive_teaching": {
+                "history": {"limit": 40},
+                "probe": {"enabled": False, "thresholds": {"auto": 0.8, "paired": 0.4, "coach": 0.2}},
+            },
             "orchestration": {"max_retries": 2},
             "learning": {"enabled": learn},
             "storage": {} if storage else None,

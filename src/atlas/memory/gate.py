@@ -8,6 +8,7 @@ from atlas.evidence import SUCCESS, e_value, observe
 from atlas.memory.curator import Lesson
 from atlas.memory.merge import entry_id
 from atlas.memory.rules import MemoryRules
+from atlas.memory.text import folded
 from atlas.schema import Attempt, Audience, Cue, Entry, Evidence, Provenance, Recalled, Session
 
 _TRUST = {"check": 0.6, "arbiter": 0.5, "judges": 0.4, "none": 0.2}
@@ -84,6 +85,25 @@ def observed(entries: Sequence[Entry], recalled: Recalled, reward: float, rules:
     return tuple(
         _moved(_informed(entry, entry.id in shown, reward, odds[entry.id]), rules)
         if entry.id in odds and entry.state in ("trial", "active")
+        else entry
+        for entry in entries
+    )
+
+
+def refuted(entries: Sequence[Entry], lessons: Sequence[Entry], recalled: Recalled) -> tuple[Entry, ...]:
+    """The entries after a session that proved one of them wrong, which is then retired.
+
+    The proof is in one session: the entry in trial was shown and the first try failed, and doing something else for the
+    same cue turned the failure into success by an executed check (so the other lesson is verified). An active entry has
+    evidence of its own and is left to it.
+    """
+    verified = {(one.cue.kind, folded(one.cue.text)): one.id for one in lessons if one.state == "trial"}
+    shown = {entry.id for entry in recalled.shown}
+    return tuple(
+        _into(entry, "retired", f"refuted by an executed check: {verified[entry.cue.kind, folded(entry.cue.text)]}")
+        if entry.id in shown
+        and entry.state == "trial"
+        and verified.get((entry.cue.kind, folded(entry.cue.text)), entry.id) != entry.id
         else entry
         for entry in entries
     )

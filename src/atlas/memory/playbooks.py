@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.memory.curator import Curator, Lesson
-from atlas.memory.gate import observed, outcome, proposed
+from atlas.memory.gate import observed, outcome, proposed, refuted
 from atlas.memory.merge import merged, next_version
 from atlas.memory.recall import matches, recall
 from atlas.memory.rules import MemoryRules
@@ -55,6 +55,7 @@ class PlaybookMemory:
         if value is not None:
             entries = observed(entries, recalled, value, self._rules)
         mine = [entry for entry in new if entry.audience == playbook.audience]
+        entries = refuted(entries, mine, recalled)
         entries = merged(entries, mine, self._rules.max_entries)
         return None if entries == playbook.entries else next_version(playbook, entries)
 
