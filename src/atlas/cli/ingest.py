@@ -12,10 +12,7 @@ import click
 from atlas.cli.project import Project, project_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from atlas.ingest import IngestRules, Taken
-    from atlas.ingest.spans import Span
 
 TOKEN_ENV = "ATLAS_INGEST_TOKEN"
 EPILOG = """\b
@@ -37,24 +34,20 @@ def command(
     project: Project, *, port: int, host: str, token_env: str, quiet_seconds: float | None, **named: str | None
 ) -> None:
     """Receive OpenTelemetry traces of agents that run elsewhere, and keep them as sessions. Ctrl-C stops it."""
-    from atlas.config import RuntimeSafetyConfig
     from atlas.ingest import IngestRules
-    from atlas.store import safety_of
 
-    config = project.config() if project.named or project.file.exists() else None
-    safety = config.runtime_safety if config else RuntimeSafetyConfig()
-    given = {"quiet_s": quiet_seconds, "capture_content": safety.capture_content, **named}
+    config = project.known_config()
+    given = {"quiet_s": quiet_seconds, **named}
+    if config is not None:
+        given["capture_content"] = config.runtime_safety.capture_content
     rules = IngestRules.model_validate({name: value for name, value in given.items() if value is not None})
-    clean = safety_of(safety, secrets=config.secret_variables if config else ()).boundary.noun
-    taken = asyncio.run(_serve(project, rules, (host, port), token=os.environ.get(token_env) or None, clean=clean))
+    taken = asyncio.run(_serve(project, rules, (host, port), os.environ.get(token_env) or None))
     click.echo(f"{taken.sessions} sessions; {taken.accepted} spans: {taken.stored} stored, {taken.refused} refused")
     if taken.waiting:
         click.echo(f"{taken.waiting} spans wait for the store; start again to write them.", err=True)
 
 
-async def _serve(
-    project: Project, rules: IngestRules, address: tuple[str, int], *, token: str | None, clean: Callable[[Span], Span]
-) -> Taken:
+async def _serve(project: Project, rules: IngestRules, address: tuple[str, int], token: str | None) -> Taken:
     """Receive until SIGINT or SIGTERM."""
     from atlas.ingest import Ingest, Receiver, Spool
     from atlas.runtime import STATE_FOLDER
@@ -65,7 +58,7 @@ async def _serve(
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with project.store() as store:
-        ingest = Ingest(store, Spool(state / "ingest", clean=clean), rules)
+        ingest = Ingest(store, Spool(state / "ingest", clean=project.safety().boundary.noun), rules)
         receiver = Receiver(ingest, token=token)
         await ingest.open()
         try:

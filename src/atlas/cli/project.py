@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from atlas.config import AtlasConfig
-    from atlas.store import Store
+    from atlas.store import Safety, Store
 
 CONFIG_NAME = "atlas.yaml"
 
@@ -45,6 +45,25 @@ class Project:
         read_environment(self.folder, self.variables)
         return load_config(self.file)
 
+    def known_config(self) -> AtlasConfig | None:
+        """The project's configuration; None where there is no file and the user named none.
+
+        Raises:
+            ConfigError: the file or `.env` is wrong.
+        """
+        return self.config() if self.named or self.file.exists() else None
+
+    def safety(self) -> Safety:
+        """What must not be written in clear, as the configuration says or by default.
+
+        Raises:
+            ConfigError: the file or `.env` is wrong.
+        """
+        from atlas.store import safety_of
+
+        config = self.known_config()
+        return safety_of(config.runtime_safety, secrets=config.secret_variables) if config else safety_of()
+
     @asynccontextmanager
     async def store(self) -> AsyncGenerator[Store]:
         """The project's store. Without a configuration file it is the embedded database, if the folder has one.
@@ -58,7 +77,8 @@ class Project:
         from atlas.schema.errors import ConfigError
         from atlas.store import open_store
 
-        storage = self.config().storage if self.named or self.file.exists() else StorageConfig()
+        config = self.known_config()
+        storage = config.storage if config else StorageConfig()
         if storage is None:
             raise ConfigError(f"{self.file} says storage: null, so nothing is kept.", "Remove that line.")
         if storage.database_url is None and not (self.folder / STATE_FOLDER).exists():
@@ -69,6 +89,7 @@ class Project:
             embedded=storage.embedded,
             sizes=(storage.min_connections, storage.max_connections),
             statement_timeout_s=storage.statement_timeout_seconds,
+            safety=self.safety(),
         )
         try:
             yield store

@@ -21,7 +21,7 @@ from atlas.runtime.seats import Models, open_agent, student_of, teacher_of
 from atlas.runtime.telemetry import EVERYWHERE, EventBus
 from atlas.runtime.telemetry.otel import export_spans
 from atlas.schema import Lane
-from atlas.store import Store, open_store, safety_of
+from atlas.store import Safety, Store, open_store, safety_of
 from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
 
 STATE_FOLDER = ".atlas"
@@ -45,6 +45,7 @@ async def open_runtime(
         StoreError: the database cannot be reached.
     """
     bus = bus or EventBus(parent=EVERYWHERE)
+    safety = safety_of(config.runtime_safety, secrets=config.secret_variables)
     models = Models(config, HttpPool(), folder)
     held: list[Closable] = [models]
     try:
@@ -57,9 +58,9 @@ async def open_runtime(
         )
         rewarder = rewarder_of(config, models, folder)
         memory = memory_of(config, models)
-        spans = export_spans(bus, config.telemetry, agent=config.agent.name)
+        spans = export_spans(bus, config.telemetry, agent=config.agent.name, clean=safety.boundary.noun)
         held += [spans] if spans else []
-        store = await _store(config, folder)
+        store = await _store(config, folder, safety)
     except BaseException:
         for each in held:
             await each.close()
@@ -129,9 +130,8 @@ def _limits(config: AtlasConfig) -> Limits:
     )
 
 
-async def _store(config: AtlasConfig, folder: Path) -> Store:
+async def _store(config: AtlasConfig, folder: Path, safety: Safety) -> Store:
     storage = config.storage
-    safety = safety_of(config.runtime_safety, secrets=config.secret_variables)
     if storage is None:
         return await open_store(None, folder=folder / STATE_FOLDER, embedded=False, safety=safety)
     return await open_store(
