@@ -6,12 +6,25 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from pydantic import BaseModel
 
 from atlas.config import DriftConfig, RuntimeSafetyConfig
-from atlas.schema import Attempt, Completion, Dossier, Failure, Message, Review, Step, Task, ToolCall, ToolUse, Verdict
+from atlas.schema import (
+    Attempt,
+    Body,
+    Completion,
+    Dossier,
+    Failure,
+    Message,
+    Review,
+    Step,
+    Task,
+    ToolCall,
+    ToolUse,
+    Verdict,
+)
 from atlas.schema.events import Answered
 from atlas.store.pooling import plain
 from atlas.store.redaction import SHORTEST, Redactor, is_secret_field, secret_values
@@ -31,12 +44,16 @@ CONTENT: Mapping[type[BaseModel], frozenset[str]] = {
     Verdict: frozenset({"rationale", "student_note", "teacher_note"}),
 }
 """What people, agents and models said; without content capture only its length and hash are stored."""
+REMEMBERED = 4_000_000
+"""Characters of examined texts that are remembered."""
 LARGE = 100_000
 """Characters from which on a text is examined alone."""
 HASH = 64
 """Characters of a content hash, which every model call has."""
 _IS_HASH = re.compile(r"[0-9a-f]*").fullmatch
 N = TypeVar("N", bound=BaseModel)
+_TYPES = frozenset(body.model_fields["type"].default for body in get_args(get_args(Body)[0]))
+"""Texts of our own that stand in every event."""
 _AS_IT_IS = frozenset({int, float, bool, type(None)})
 
 
@@ -45,6 +62,8 @@ class Boundary:
 
     def __init__(self, redactor: Redactor | None, *, capture_content: bool = True) -> None:
         self._redactor = redactor
+        self._examined: set[str] = set()
+        self._characters = 0
         self._content: Mapping[type[BaseModel], frozenset[str]] = {} if capture_content else CONTENT
 
     def noun(self, noun: N) -> N:
@@ -64,11 +83,24 @@ class Boundary:
         hashes: list[str] = []
         alone: list[str] = []
         for text in texts:
+            if text in _TYPES or text in self._examined:
+                continue
             size = len(text)
             into = together if size < LARGE else alone
             (hashes if size == HASH and _IS_HASH(text) else into).append(text)
         redactor = cast("Redactor", self._redactor)
-        return redactor.suspects("\n".join(together), "\n".join(hashes)) or any(map(redactor.suspects, alone))
+        if redactor.suspects("\n".join(together), "\n".join(hashes)) or any(map(redactor.suspects, alone)):
+            return True
+        self._remember([text for text in together if len(text) > HASH])
+        return False
+
+    def _remember(self, texts: list[str]) -> None:
+        """Texts without a secret, which often come again: an answer stands in several events of its session."""
+        self._characters += sum(map(len, texts))
+        if self._characters > REMEMBERED:
+            self._examined.clear()
+            self._characters = sum(map(len, texts))
+        self._examined.update(texts)
 
     def text(self, text: str) -> str:
         """A text as it may be written, or as it was written where it is looked for."""

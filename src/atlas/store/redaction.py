@@ -26,9 +26,11 @@ _WORDS = (b"key", b"token", b"secret", b"pass", b"pwd")
 """Every assignment of a secret has one of them, in small or capital letters."""
 _RUN = bytes(120 if (code < 128 and chr(code).isalnum()) or chr(code) in "+/_-=" else 32 for code in range(256))
 """Turns what base64 and hex are made of into x, and everything else into a space."""
-_RUN_SHORT, _RUN_LONG, _RUN_DIGITS = b"x" * 11, b"x" * 32, b"0" * 15
-"""Every key has a short run; what may be random is a long one; cards have at least 15 digits."""
-_DIGITS = bytes(48 if 48 <= code < 58 else 32 for code in range(256))
+_RUN_SHORT, _RUN_LONG = b"x" * 11, b"x" * 32
+"""Every key has a short run, with its hint; what may be random is a long one."""
+_DIGITS = bytes(48 if 48 <= code < 58 else 32 if chr(code) in " -" else 120 for code in range(256))
+"""Turns digits into 0, what stands between groups of them into a space, and everything else into x."""
+_CARDS = (b"0" * 15, b"0000 0000 0000 0000", b"0000 000000 00000")
 _FIELD = re.compile(
     r"(?:.*[_-])?(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|access[_-]?token|auth[_-]?token|refresh[_-]?token|authorization|cookie)",
@@ -89,9 +91,9 @@ KEYS: tuple[Rule, ...] = (
     Rule("gitlab-token", ("glpat-",), re.compile(r"glpat-[A-Za-z0-9_-]{16,}")),
     Rule("huggingface-token", ("hf_",), re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}")),
     Rule("slack-token", ("xox",), re.compile(r"xox[abeoprs]-[A-Za-z0-9-]{10,}")),
-    Rule("slack-hook", ("hooks.slack",), re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/_-]{20,}")),
+    Rule("slack-hook", ("/services/",), re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/_-]{20,}")),
     Rule("google-key", ("AIza",), re.compile(r"AIza[A-Za-z0-9_-]{30,}")),
-    Rule("google-token", ("ya29.", "GOCSPX-"), re.compile(r"ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}")),
+    Rule("google-secret", ("GOCSPX-",), re.compile(r"GOCSPX-[A-Za-z0-9_-]{20,}")),
     Rule("jwt", ("eyJ",), re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
 )
 """Forms of keys, each with a run of at least eleven letters."""
@@ -101,7 +103,8 @@ LOOSE: tuple[Rule, ...] = (
         ("-----BEGIN",),
         re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*-----|\Z)"),
     ),
-    Rule("bearer", ("earer ", "EARER "), re.compile(r"(?i:bearer) +(?P<value>[A-Za-z0-9._~+/=-]{16,})")),
+    Rule("google-token", ("ya29.",), re.compile(r"ya29\.[A-Za-z0-9_-]{20,}")),
+    Rule("bearer", ("earer ",), re.compile(r"(?i:bearer) +(?P<value>[A-Za-z0-9._~+/=-]{16,})")),
     Rule("basic-auth", ("asic ",), re.compile(r"[Bb]asic (?P<value>[A-Za-z0-9+/]{12,}={0,2})"), _mixed),
     Rule("url-password", ("://",), re.compile(r"://[^\s/:@\"']*:(?P<value>[^\s/@\"']+)@")),
 )
@@ -200,16 +203,32 @@ class Redactor:
     def _hinted(self, text: str, raw: bytes) -> Iterator[Rule]:
         """The rules that the text has a hint for, the costly ones aside."""
         runs = raw.translate(_RUN)
-        for rule in self._rules if _RUN_SHORT in runs else self._loose:
+        if _RUN_SHORT in runs:
+            letters = _long_runs(raw, runs)
+            yield from (rule for rule in KEYS if any(hint in letters for hint in rule.hints))
+        for rule in self._loose:
             if not rule.hints or any(hint in text for hint in rule.hints):
                 yield rule
         if _RUN_LONG in runs:
             yield ENTROPY
-        if _RUN_DIGITS in raw.translate(_DIGITS, b" -"):
+        digits = raw.translate(_DIGITS)
+        if any(form in digits for form in _CARDS):
             yield CARD
 
     def _name(self, match: re.Match[str]) -> str:
         return f"[redacted:{self._known[match.group()]}]"
+
+
+def _long_runs(raw: bytes, runs: bytes) -> str:
+    """The runs of key letters that are long enough for a key; `runs` has an x for each such letter."""
+    found: list[bytes] = []
+    at = runs.find(_RUN_SHORT)
+    while at >= 0:
+        end = runs.find(b" ", at)
+        end = len(runs) if end < 0 else end
+        found.append(raw[at:end])
+        at = runs.find(_RUN_SHORT, end)
+    return b" ".join(found).decode("ascii")
 
 
 def _assigns(raw: bytes) -> bool:
