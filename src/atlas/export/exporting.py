@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from atlas.export.base import Format, Sink
-from atlas.export.files import line_file
+from atlas.export.files import Kept, line_file
 from atlas.export.lines import Jsonl
 from atlas.export.parquet import Flat, parquet_file
 from atlas.export.selection import Selection
@@ -70,10 +70,9 @@ async def export(reader: Reader, order: Order, *, progress: Callable[[Exported],
     if order.resume and order.format != "jsonl":
         raise ConfigError(f"--resume cannot continue --format {order.format}.", "Leave --resume out.")
     shape = _format(order)
-    with _sink(order) as (sink, last):
-        told = Exported(resumed=last is not None)
-        after = None if last is None else _place(last)
-        async with aclosing(_groups(reader, order, shape, after)) as groups:
+    with _sink(order) as (sink, kept):
+        told = Exported(resumed=kept.lines > 0)
+        async with aclosing(_groups(reader, order, shape, kept)) as groups:
             async for sessions in groups:
                 told = _write(shape, sink, sessions, told)
                 progress(told)
@@ -114,24 +113,28 @@ def _format(order: Order) -> Format:
 
 
 @contextmanager
-def _sink(order: Order) -> Generator[tuple[Sink, bytes | None]]:
+def _sink(order: Order) -> Generator[tuple[Sink, Kept]]:
     if order.format == "parquet":
         with parquet_file(order.output) as table:
-            yield table, None
+            yield table, Kept()
     else:
         with line_file(order.output, resume=order.resume) as lines:
             yield lines
 
 
-async def _groups(
-    reader: Reader, order: Order, shape: Format, after: Place | None
-) -> AsyncGenerator[list[StoredSession]]:
-    """The sessions as the format wants them: one at a time, or all of one question."""
+async def _groups(reader: Reader, order: Order, shape: Format, kept: Kept) -> AsyncGenerator[list[StoredSession]]:
+    """The sessions as the format wants them: one at a time, or all of one question; after those that are kept."""
+    chosen = order.selection
     if shape.by_question:
-        async for question in reader.questions(order.selection):
+        async for question in reader.questions(chosen):
             yield [session async for session in reader.sessions(question, page=order.page)]
         return
-    async for session in reader.sessions(order.selection, page=order.page, after=after):
+    after = None
+    if kept.lines:
+        after = _place(kept.last)
+        left = None if chosen.limit is None else max(chosen.limit - kept.lines, 0)
+        chosen = chosen.model_copy(update={"limit": left})
+    async for session in reader.sessions(chosen, page=order.page, after=after):
         yield [session]
 
 

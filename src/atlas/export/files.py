@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from atlas.export.base import Row
 from atlas.export.lines import json_of
@@ -24,6 +24,15 @@ UNFINISHED = ".part"
 """End of the name of a file that is still being written."""
 BROKEN_OFF = ".broken"
 """End of the name of an unfinished file whose lines are being taken over."""
+
+
+class Kept(NamedTuple):
+    """What a file that is resumed holds already."""
+
+    lines: int = 0
+    """How many whole lines."""
+    last: bytes = b""
+    """The last of them."""
 
 
 class LineSink:
@@ -48,8 +57,8 @@ class LineSink:
 
 
 @contextmanager
-def line_file(name: str, *, resume: bool = False) -> Generator[tuple[LineSink, bytes | None]]:
-    """A sink for a file or standard output, and the last line that it holds already when it is resumed.
+def line_file(name: str, *, resume: bool = False) -> Generator[tuple[LineSink, Kept]]:
+    """A sink for a file or standard output, and what it holds already when it is resumed.
 
     The file is `NAME.part` until everything is in it. After a failure that part stays, for `resume`.
 
@@ -57,7 +66,7 @@ def line_file(name: str, *, resume: bool = False) -> Generator[tuple[LineSink, b
         ConfigError: the file cannot be written, or its compression is not installed.
     """
     if name == STDOUT:
-        yield LineSink(sys.stdout.buffer), None
+        yield LineSink(sys.stdout.buffer), Kept()
         sys.stdout.buffer.flush()
         return
     path = Path(name)
@@ -67,10 +76,11 @@ def line_file(name: str, *, resume: bool = False) -> Generator[tuple[LineSink, b
         broken = path.with_name(path.name + BROKEN_OFF)
         with _compressed(part, path) as stream:
             sink = LineSink(stream)
-            last = None
-            for last in _whole_lines(broken, path) if broken.exists() else ():
-                sink.write_raw(last)
-            yield sink, last
+            kept = Kept()
+            for line in _whole_lines(broken, path) if broken.exists() else ():
+                sink.write_raw(line)
+                kept = Kept(kept.lines + 1, line)
+            yield sink, kept
         broken.unlink(missing_ok=True)
 
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 from atlas.export.reading import Line, Refused, numbered, parsed
 from atlas.export.source import queries, told_as_ours
-from atlas.schema import Noun
+from atlas.schema import Body, Noun
+from atlas.store.boundary import Boundary, Safety, safety_of
 from atlas.store.database import Database, RowRefused
 from atlas.store.embedded import start_embedded
 from atlas.store.open import open_postgres
+from atlas.store.pooling import Pool
 from atlas.store.postgres import PgStore
+from atlas.store.spool import Row, micros
 from atlas.store.writer import send
 
 if TYPE_CHECKING:
@@ -50,8 +53,9 @@ class Imported(Noun):
 class Importer:
     """Stores records; every session it stores is pending review."""
 
-    def __init__(self, store: PgStore, database: Database, connection: asyncpg.Connection) -> None:
+    def __init__(self, store: PgStore, database: Database, connection: asyncpg.Connection, boundary: Boundary) -> None:
         self._store = store
+        self._boundary = boundary
         self._database = database
         self._connection = connection
         self._owner = uuid.uuid4()
@@ -99,7 +103,7 @@ class Importer:
 
     async def _store_one(self, line: Line) -> bool | str:
         """Whether the session was there before; or why it is refused."""
-        rows = line.rows()
+        bodies, rows = self._clean(line)
         there = await self._database.rows("events", line.uid)
         if there:
             same = [(row["seq"], row["at"], json.loads(row["payload"])) for row in there] == [
@@ -112,10 +116,25 @@ class Importer:
             return error.message
         if clashes:  # Somebody else stored it in between.
             return f"the store has another record of session {line.uid}"
-        session = line.session()
+        session = line.session(bodies)
         if session.reward is not None:
             await self._store.commit(session)
         return False
+
+    def _clean(self, line: Line) -> tuple[list[Body], list[Row]]:
+        """What happened as it may be written: as it stands in the file, unless something in it had to go."""
+        bodies = line.bodies()
+        clean = [self._boundary.noun(body) for body in bodies]
+        stored = line.stored
+        payloads = [_type_first(event.type, stored.payloads[event.seq]) for event in stored.events]
+        if clean != bodies:
+            pool = Pool()
+            payloads = [pool.encode(event.seq, body) for event, body in zip(stored.events, clean, strict=True)]
+        rows = [
+            Row(line.uid, event.seq, micros(event.at), payload)
+            for event, payload in zip(stored.events, payloads, strict=True)
+        ]
+        return clean, rows
 
     async def _make_partitions(self, uids: Sequence[uuid.UUID]) -> None:
         """Make the tables of the weeks that these sessions lie in."""
@@ -128,11 +147,11 @@ class Importer:
 
 @asynccontextmanager
 async def open_importer(
-    where: str | Path, *, folder: Path, statement_timeout_s: float = 30.0
+    where: str | Path, *, folder: Path, statement_timeout_s: float = 30.0, safety: Safety | None = None
 ) -> AsyncGenerator[Importer]:
     """Store records in the database at a URL, or in a project's own, whose state folder is given instead of one.
 
-    `folder` is the project's state folder in both cases.
+    `folder` is the project's state folder in both cases. Without `safety` the defaults of the configuration hold.
 
     Raises:
         StoreUnavailable: the database cannot be reached or started.
@@ -144,19 +163,25 @@ async def open_importer(
     url = own.dsn if own else str(where)
     try:
         async with AsyncExitStack() as stack:
-            store = await open_postgres(url, folder=folder, statement_timeout_s=statement_timeout_s)
+            timeout_s, safety = statement_timeout_s, safety or safety_of()
+            store = await open_postgres(url, folder=folder, statement_timeout_s=timeout_s, safety=safety)
             stack.push_async_callback(store.close)
             sizes = (1, CONNECTIONS)
-            timeout_s = statement_timeout_s
             database = await Database.connect(url, embedded=None, sizes=sizes, statement_timeout_s=timeout_s)
             stack.push_async_callback(database.close)
             with told_as_ours(database.address):
                 connection = await asyncpg.connect(url, timeout=10.0)
             stack.push_async_callback(connection.close)
-            yield Importer(store, database, connection)
+            yield Importer(store, database, connection, safety.boundary)
     finally:
         if own is not None:
             await own.close()
+
+
+def _type_first(kind: str, payload: str) -> bytes:
+    """A body as the store takes it: it reads the type where it stands first."""
+    body = {"type": kind, **json.loads(payload)}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _counted(told: Imported, *, refused: int = 0, known: bool = False) -> Imported:

@@ -6,7 +6,7 @@ import gzip
 import json
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,8 +18,7 @@ from atlas.export.files import reading
 from atlas.export.record import RECORD_VERSION, RecordedEvent, SessionRecord
 from atlas.export.references import check_references
 from atlas.export.source import StoredEvent, StoredSession
-from atlas.schema import Event, Session, rebuild
-from atlas.store.spool import Row, micros
+from atlas.schema import Body, Event, Session, rebuild
 
 
 class Refused(Exception):
@@ -34,17 +33,16 @@ class Line(NamedTuple):
     stored: StoredSession
     """What a database would hold of it."""
 
-    def rows(self) -> tuple[Row, ...]:
-        """Its events as the store takes them."""
-        told, payloads = self.stored.events, self.stored.payloads
-        return tuple(Row(self.uid, event.seq, micros(event.at), payloads[event.seq].encode()) for event in told)
-
-    def session(self) -> Session:
-        """The session that the events tell."""
+    def bodies(self) -> list[Body]:
+        """What happened, in order."""
         bodies = SessionBodies(self.stored.payloads)
+        return [bodies.body(event.seq) for event in self.stored.events]
+
+    def session(self, bodies: Sequence[Body]) -> Session:
+        """The session that these bodies, or cleaned ones in their place, tell."""
         return rebuild(
-            Event.model_construct(session_id=str(self.uid), seq=event.seq, at=event.at, body=bodies.body(event.seq))
-            for event in self.stored.events
+            Event.model_construct(session_id=self.stored.id, seq=event.seq, at=event.at, body=body)
+            for event, body in zip(self.stored.events, bodies, strict=True)
         )
 
 
@@ -110,7 +108,7 @@ def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
     columns = [_columns(event, bodies.tree(event.id)) for event in events]
     state = (record.created_at, record.status, record.review_status, record.review_notes)
     line = Line(uid, StoredSession(str(uid), *state, columns, payloads))
-    told = line.session()
+    told = line.session(line.bodies())
     for said, known, what in (
         (record.task, told.task.prompt, "task"),
         (record.final_answer, told.answer or "", "final_answer"),
@@ -125,8 +123,7 @@ def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
 def _payload(event: RecordedEvent) -> str:
     if event.event.get("type") != event.type:
         raise ValueError(f"event {event.id} is not of the type it says")
-    body = {"type": event.type, **event.event}  # The store reads the type where it stands first.
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return json.dumps(event.event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _columns(event: RecordedEvent, body: dict[str, Any]) -> StoredEvent:
