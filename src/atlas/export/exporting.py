@@ -127,7 +127,8 @@ async def _groups(reader: Reader, order: Order, shape: Format, kept: Kept) -> As
     chosen = order.selection
     if shape.by_question:
         async for question in reader.questions(chosen):
-            yield [session async for session in reader.sessions(question, page=order.page)]
+            newest_first = [session async for session in reader.sessions(question, page=order.page)]
+            yield newest_first[::-1]
         return
     after = None
     if kept.lines:

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from pydantic import ConfigDict, Field
 
-from atlas.schema import Actor, Dossier, Lane, Noun, Principle, RoleUsage, Status
+from atlas.schema import Actor, Lane, Noun, Principle, RoleUsage, Status
 from atlas.schema.events import Degraded, Failure
 
 ReviewStatus = Literal["pending", "approved", "quarantined"]
@@ -200,11 +200,19 @@ class AdaptiveSummary(Part):
     """Every lane decision with source and reason (payloads)."""
 
 
-class RecordedDossier(Dossier, Part):
+class RecordedDossier(Part):
     """What triage knew before the run."""
 
     task: str
     """The task's first line."""
+    summary: str
+    """The task in one line."""
+    risks: tuple[str, ...]
+    """What could go wrong."""
+    signals: tuple[str, ...]
+    """Facts that speak for or against a lane."""
+    tags: tuple[str, ...]
+    """Labels of the user or of the triage adapter."""
 
 
 class PlaybookVersions(Part):
