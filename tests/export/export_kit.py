@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
+import tempfile
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from atlas.config import AtlasConfig
 from atlas.export import (
@@ -27,6 +32,7 @@ from atlas.runtime import Runtime, open_runtime
 from atlas.schema import Body, Event, Lane, Session, Task, new_id, now
 from atlas.schema.errors import AtlasError
 from atlas.store.database import Database
+from atlas.store.embedded import start_embedded
 from atlas.store.open import open_postgres
 
 EVERY = Selection(reviews=None)
@@ -205,3 +211,28 @@ async def store_bodies(folder: Path, url: str, *sessions: Sequence[Body]) -> lis
     finally:
         await store.close()
     return ids
+
+
+@pytest.fixture(scope="session")
+def bases() -> Iterator[Bases]:
+    """A short folder that an unprivileged user may enter, unlike pytest's own."""
+    in_memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="atlas-test-", dir=in_memory if in_memory.is_dir() else None))
+    folder.chmod(0o755)
+    with ThreadPoolExecutor(1) as elsewhere:  # A loop may already run in this thread.
+        share = elsewhere.submit(lambda: asyncio.run(start_embedded(folder / "server"))).result()
+        yield Bases(share.dsn)
+        elsewhere.submit(lambda: asyncio.run(share.close())).result()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def filled(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Session]]:
+    """A database with a session of each kind, all pending; tests read it only."""
+
+    async def fill() -> tuple[str, dict[str, Session]]:
+        url = await bases.new()
+        return url, await populate(tmp_path_factory.mktemp("filled"), url)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        return elsewhere.submit(lambda: asyncio.run(fill())).result()

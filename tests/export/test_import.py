@@ -94,6 +94,23 @@ async def test_imported_sessions_are_pending_whatever_the_file_says(
     assert await records_of(second, Selection()) == []
 
 
+async def test_what_drift_detection_said_comes_along(bases: Bases, tmp_path: Path) -> None:
+    first, second = await bases.new(), await bases.new()
+    sessions = [session_of("question", {}, 0.9, 10) for _ in range(9)]
+    drifted = (await store_bodies(tmp_path, first, *sessions))[4]
+    drift = {"drift_alert": True, "score": -3.25, "reason": "reward 0.10 against 0.90 ± 0.05", "n": 8}
+    await execute(
+        first, "UPDATE sessions SET metadata = metadata || $1 WHERE uid = $2", json.dumps({"drift": drift}), drifted
+    )
+    await exported(first, tmp_path / "a.jsonl")
+    await imported(second, tmp_path / "a.jsonl", tmp_path)
+    await exported(second, tmp_path / "b.jsonl")
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    (record,) = [record for record in await records_of(second) if record.session_id == drifted]
+    assert (record.drift, record.drift_alert) == (drift, True)
+    assert list(read_records(tmp_path / "b.jsonl")) == await records_of(second, events=True)
+
+
 async def test_importing_twice_is_importing_once(lines: list[str], bases: Bases, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join([*lines, *lines]))
     url = await bases.new()

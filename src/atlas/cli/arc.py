@@ -1,4 +1,4 @@
-"""`arc-atlas`: export under the name and with the options that scripts know."""
+"""`arc-atlas`: export and review under the name and with the options that scripts know."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ EPILOG = """\b
 Examples:
   arc-atlas --database-url postgresql://atlas@db/atlas --output traces.jsonl
   arc-atlas --database-url postgresql://atlas@db/atlas --include-status pending --output traces.jsonl.gz
+  arc-atlas review sessions --database-url postgresql://atlas@db/atlas
 """
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -44,6 +45,9 @@ def arc(ctx: click.Context, *, database_url: str | None, config: Path | None, **
 def export_command(*, database_url: str | None, config: Path | None, **given: Unpack[Given]) -> None:
     """The same."""
     run_export(lambda: _source(database_url, config), given)
+
+
+arc.add_command(review)
 
 
 arc.add_command(review)

@@ -124,7 +124,7 @@ def project_source(project: Project) -> Source:
     from atlas.schema.errors import ConfigError
 
     read_environment(project.folder, project.variables)
-    config = project.config() if project.named or project.file.exists() else None
+    config = project.known_config()
     review = config.runtime_safety.review if config else None
     if config is None:
         return Source(project.folder / STATE_FOLDER, review)
@@ -154,5 +154,8 @@ async def _take(project: Project, file: str, quiet: bool) -> Imported:
 
     source = project_source(project)
     folder = project.folder / STATE_FOLDER
-    async with open_importer(source.place, folder=folder, statement_timeout_s=source.timeout_s) as importer:
+    importing = open_importer(
+        source.place, folder=folder, statement_timeout_s=source.timeout_s, safety=project.safety()
+    )
+    async with importing as importer:
         return await importer.take(file, refuse, progress=show)

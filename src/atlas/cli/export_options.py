@@ -13,7 +13,7 @@ from atlas.schema import Status
 
 if TYPE_CHECKING:
     from atlas.config import ReviewConfig
-    from atlas.export import Order
+    from atlas.export import Order, Selection
 
 REVIEWS = ("pending", "approved", "quarantined")
 FORMATS = ("jsonl", "parquet", "sft", "grpo", "gkd")
@@ -112,11 +112,25 @@ def order_of(given: Given, review: ReviewConfig | None) -> Order:
 
     Raises:
         ConfigError: the environment names a review status that does not exist.
+        UsageError: a number is none.
     """
-    from atlas.export import Order, Selection, reviews_allowed
+    from pydantic import ValidationError
+
+    from atlas.export import Order
+
+    fields: dict[str, Any] = {name: given[name] for name in ("output", "format", "role", "event_limit", "resume")}
+    try:
+        return Order(selection=_selection(given, review), page=given["batch_size"], **fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise click.UsageError(f"{first['loc'][0]}: {first['msg']}") from error
+
+
+def _selection(given: Given, review: ReviewConfig | None) -> Selection:
+    from atlas.export import Selection, reviews_allowed
 
     every, also = given["include_all_statuses"], given["include_statuses"]
-    selection = Selection(
+    return Selection(
         ids=given["session_ids"],
         statuses=given["statuses"],
         reviews=reviews_allowed(review, os.environ, also=also, every=every),
@@ -129,5 +143,3 @@ def order_of(given: Given, review: ReviewConfig | None) -> Order:
         limit=given["limit"],
         offset=given["offset"],
     )
-    fields: dict[str, Any] = {name: given[name] for name in ("output", "format", "role", "event_limit", "resume")}
-    return Order(selection=selection, page=given["batch_size"], **fields)

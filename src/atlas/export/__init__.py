@@ -4,7 +4,7 @@ from atlas.export.assemble import record_of
 from atlas.export.exporting import Exported, FormatName, Order, export
 from atlas.export.importing import Imported, Importer, open_importer
 from atlas.export.reading import read_records
-from atlas.export.record import ReviewStatus, SessionRecord
+from atlas.export.record import SessionRecord
 from atlas.export.selection import Selection, reviews_allowed
 from atlas.export.source import Reader, StoredSession, open_reader
 
@@ -15,7 +15,6 @@ __all__ = [
     "Importer",
     "Order",
     "Reader",
-    "ReviewStatus",
     "Selection",
     "SessionRecord",
     "StoredSession",

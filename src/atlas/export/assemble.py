@@ -142,7 +142,7 @@ def _record(stored: StoredSession, session: Session, work: _Work) -> SessionReco
         review_notes=stored.review_notes,
         plan=_plan(session),
         steps=tuple(_step(work, work.last[step]) for step in work.steps),
-        session_metadata=_metadata(session),
+        session_metadata=_metadata(session, stored.drift),
         session_reward=recorded_reward(reward),
         student_learning=_notes(verdict.student_note for verdict in reward.verdicts) if reward else None,
         teacher_learning=_notes(verdict.teacher_note for verdict in reward.verdicts) if reward else None,
@@ -280,7 +280,7 @@ def _notes(notes: Iterable[str | None]) -> str | None:
     return "\n".join(filter(None, notes)) or None
 
 
-def _metadata(session: Session) -> dict[str, Any]:
+def _metadata(session: Session, drift: str | None) -> dict[str, Any]:
     lane = {"execution_mode": session.route.lane} if session.route else {}
     ended = {"completed_at": session.finished_at.isoformat()} if session.finished_at else {}
     return {
@@ -292,7 +292,16 @@ def _metadata(session: Session) -> dict[str, Any]:
         "created_at": session.created_at.isoformat(),
         **lane,
         **ended,
+        **_drift(drift),
     }
+
+
+def _drift(stored: str | None) -> dict[str, Any]:
+    found = from_json(stored) if stored else None
+    if not isinstance(found, dict):
+        return {}
+    drift = cast("dict[str, Any]", found)
+    return {"drift": drift, "drift_alert": drift.get("drift_alert")}
 
 
 def _history(session: Session) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlas.config import DriftConfig
 from atlas.export.reading import Line, Refused, numbered, parsed
 from atlas.export.source import queries, told_as_ours
 from atlas.schema import Body, Noun
@@ -59,6 +60,7 @@ class Importer:
         self._database = database
         self._connection = connection
         self._owner = uuid.uuid4()
+        self._alone = asyncio.Lock()
         self._weeks: set[datetime] = set()
 
     async def take(
@@ -119,7 +121,14 @@ class Importer:
         session = line.session(bodies)
         if session.reward is not None:
             await self._store.commit(session)
+        if line.stored.drift is not None:
+            async with self._alone:
+                await self._execute("drift", line.uid, line.stored.drift)
         return False
+
+    async def _execute(self, name: str, *args: object) -> None:
+        with told_as_ours(self._database.address):
+            await self._connection.execute(queries()[name], *args)
 
     def _clean(self, line: Line) -> tuple[list[Body], list[Row]]:
         """What happened as it may be written: as it stands in the file, unless something in it had to go."""
@@ -140,8 +149,7 @@ class Importer:
         """Make the tables of the weeks that these sessions lie in."""
         weeks = {_week(uid) for uid in uids if uid.version == 7} - self._weeks
         if weeks:
-            with told_as_ours(self._database.address):
-                await self._connection.execute(queries()["partitions"], sorted(weeks))
+            await self._execute("partitions", sorted(weeks))
             self._weeks |= weeks
 
 
@@ -163,8 +171,9 @@ async def open_importer(
     url = own.dsn if own else str(where)
     try:
         async with AsyncExitStack() as stack:
-            timeout_s, safety = statement_timeout_s, safety or safety_of()
-            store = await open_postgres(url, folder=folder, statement_timeout_s=timeout_s, safety=safety)
+            timeout_s, boundary = statement_timeout_s, (safety or safety_of()).boundary
+            unwatched = Safety(boundary, DriftConfig(enabled=False))  # Drift was told where the session ran.
+            store = await open_postgres(url, folder=folder, statement_timeout_s=timeout_s, safety=unwatched)
             stack.push_async_callback(store.close)
             sizes = (1, CONNECTIONS)
             database = await Database.connect(url, embedded=None, sizes=sizes, statement_timeout_s=timeout_s)
@@ -172,7 +181,7 @@ async def open_importer(
             with told_as_ours(database.address):
                 connection = await asyncpg.connect(url, timeout=10.0)
             stack.push_async_callback(connection.close)
-            yield Importer(store, database, connection, safety.boundary)
+            yield Importer(store, database, connection, boundary)
     finally:
         if own is not None:
             await own.close()

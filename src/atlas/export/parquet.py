@@ -13,10 +13,11 @@ from atlas.export.assemble import record_of
 from atlas.export.base import Row
 from atlas.export.files import STDOUT, finished_file
 from atlas.export.lines import line_of
-from atlas.export.record import ReviewStatus, SessionRecord
+from atlas.export.record import SessionRecord
 from atlas.export.source import StoredSession
 from atlas.schema import Lane, Noun, Status, Usage
 from atlas.schema.errors import ConfigError
+from atlas.store import ReviewStatus
 
 GROUP = 1000
 """Rows of one row group; what is held in memory at a time."""

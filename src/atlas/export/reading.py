@@ -106,7 +106,8 @@ def _line(uid: uuid.UUID, record: SessionRecord) -> Line:
     payloads = {event.id: _payload(event) for event in events}
     bodies = SessionBodies(payloads)
     columns = [_columns(event, bodies.tree(event.id)) for event in events]
-    state = (record.created_at, record.status, record.review_status, record.review_notes)
+    drift = json.dumps(record.drift) if isinstance(record.drift, dict) else None
+    state = (record.created_at, record.status, record.review_status, record.review_notes, drift)
     line = Line(uid, StoredSession(str(uid), *state, columns, payloads))
     told = line.session(line.bodies())
     for said, known, what in (

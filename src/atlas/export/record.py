@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 
 from atlas.schema import Actor, Lane, Noun, Principle, RoleUsage, Status
 from atlas.schema.events import Degraded, Failure
+from atlas.store import ReviewStatus
 
-ReviewStatus = Literal["pending", "approved", "quarantined"]
 RECORD_VERSION = 1
 """Raised when a reader of the last version could misread a record."""
 

@@ -10,9 +10,9 @@ from typing import get_args
 from pydantic import Field, field_validator
 
 from atlas.config import ReviewConfig
-from atlas.export.record import ReviewStatus
 from atlas.schema import Noun, Status
 from atlas.schema.errors import ConfigError
+from atlas.store import ReviewStatus
 
 REQUIRE_VARIABLE = "ATLAS_REVIEW_REQUIRE_APPROVAL"
 """`0`, `false` or `off` also lets sessions pass that nobody has reviewed."""

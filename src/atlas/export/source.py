@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from atlas.export.record import ReviewStatus
 from atlas.export.selection import Selection, named
 from atlas.schema import Status
 from atlas.schema.errors import ConfigError, StoreError
+from atlas.store import ReviewStatus
 from atlas.store.database import Database, address, unavailable
 from atlas.store.pooling import ESC, escape, unescape
 
@@ -72,6 +72,8 @@ class StoredSession(NamedTuple):
     status: Status
     review_status: ReviewStatus
     review_notes: str | None
+    drift: str | None
+    """What drift detection said, as JSON."""
     events: list[StoredEvent]
     """In order of `seq`; empty where retention has removed them."""
     payloads: dict[int, str]
@@ -239,7 +241,8 @@ class Reader:
 
 def _stored(row: Any) -> StoredSession:
     notes = None if row["review_notes"] is None else unescape(row["review_notes"])
-    return StoredSession(str(row["uid"]), row["created_at"], row["status"], row["review_status"], notes, [], {})
+    state = (row["created_at"], row["status"], row["review_status"], notes, row["drift"])
+    return StoredSession(str(row["uid"]), *state, [], {})
 
 
 def _referred(uid: str, payload: str) -> Iterable[tuple[str, int]]:

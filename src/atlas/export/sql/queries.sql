@@ -21,7 +21,7 @@ WHERE ($1::uuid[] IS NULL OR s.uid = ANY($1))
   AND ($9::timestamptz IS NULL OR s.created_at <= $9)
 
 -- name: sessions
-SELECT c.uid, c.created_at, c.status, c.review_status, c.review_notes FROM ({chosen}) AS c
+SELECT c.uid, c.created_at, c.status, c.review_status, c.review_notes, c.metadata ->> 'drift' AS drift FROM ({chosen}) AS c
 WHERE $10::timestamptz IS NULL OR (c.created_at, c.uid) < ($10, $11::uuid)
 ORDER BY c.created_at DESC, c.uid DESC LIMIT $12 OFFSET $13
 
@@ -57,3 +57,7 @@ SELECT uid FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2
 
 -- name: partitions
 SELECT atlas_partition(week) FROM unnest($1::timestamp[]) AS week
+
+-- name: drift
+UPDATE sessions SET metadata = metadata || jsonb_build_object('drift', $2::jsonb, 'drift_alert', $2::jsonb -> 'drift_alert')
+WHERE uid = $1
