@@ -51,9 +51,8 @@ def demo_config(*, learn: bool = True, storage: bool = True) -> AtlasConfig:
             "checks": [{"type": "python", "name": "desk", "import_path": "atlas.evaluate.desk:check", "dense": True}],
             "adaptive_teaching": {
                 "history": {"limit": 40},
-                "probe": {"enabled": False, "thresholds": {"auto": 0.8, "paired": 0.4, "coach": 0.2}},
+                "probe": {"enabled": False, "thresholds": {"auto": 0.75, "paired": 0.4, "coach": 0.2}},
             },
-            "orchestration": {"max_retries": 2},
             "learning": {"enabled": learn},
             "storage": {} if storage else None,
         }
@@ -65,7 +64,8 @@ class Demo:
 
     def __init__(self, plan: DemoPlan, bus: EventBus | None = None) -> None:
         self.tenant = f"demo-{plan.seed}-{int(time.time())}"
-        self.tasks = Desk(exponent=1.1).tasks(plan.seed, plan.tasks, keys=KEYS)
+        # The student knows these wordings and objects; what it does not know is which rules have changed since.
+        self.tasks = Desk(split="train", exponent=1.1).tasks(plan.seed, plan.tasks, keys=KEYS)
         self.points: list[Point] = []
         self.victim = victim(self.tasks[self.plant_index :])
         self.learnt: tuple[Entry, ...] = ()
