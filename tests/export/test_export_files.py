@@ -174,9 +174,9 @@ async def test_the_number_of_queries_does_not_grow_with_the_sessions(
     for name in ("_rows", "_stream"):
         original = getattr(Reader, name)
 
-        def counting(self: Reader, query: str, *args: object, original: Any = original) -> Any:
+        def counting(self: Reader, query: str, *args: object, original: Any = original, **more: Any) -> Any:
             asked.append(query)
-            return original(self, query, *args)
+            return original(self, query, *args, **more)
 
         monkeypatch.setattr(Reader, name, counting)
     for limit in (1, 60):

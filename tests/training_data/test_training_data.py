@@ -137,9 +137,9 @@ async def test_the_number_of_queries_does_not_grow(filled: Filled, monkeypatch: 
     for name in ("_rows", "_stream"):
         original = getattr(Reader, name)
 
-        def counting(self: Reader, query: str, *args: object, original: Any = original) -> Any:
+        def counting(self: Reader, query: str, *args: object, original: Any = original, **more: Any) -> Any:
             asked.append(query)
-            return original(self, query, *args)
+            return original(self, query, *args, **more)
 
         monkeypatch.setattr(Reader, name, counting)
     for limit in (1, 8):

@@ -1,4 +1,4 @@
-"""The bodies of one session's events, references resolved: nearly always by putting texts into texts before parsing."""
+"""The bodies of one session's events, references resolved: in large ones by putting texts in before they are parsed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from atlas.store.pooling import ESC, Bodies
 
 _REFERENCE = re.compile(ESC + "r([0-9]+):([^;]*);")
 _OTHER = re.compile(ESC + "[^r]")
+SMALL = 600
+"""Characters of a stored body below which its references are replaced one by one."""
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+_DEEP = frozenset({str, dict, list})
 _BODY = TypeAdapter[Body](Body).validator
 
 
@@ -26,7 +30,18 @@ class SessionBodies:
         self._plainly = Bodies(stored)
         self._unusual = any(ESC in text and _OTHER.search(text) for text in stored.values())
         self._trees: dict[int, Any] = {}
-        self._quoted: dict[tuple[str, str], str] = {}
+        self._raw: dict[int, Any] = {}
+        self._texts: dict[tuple[str, str], str] = {}
+
+    def body(self, seq: int) -> Body:
+        """The body of one event.
+
+        Raises:
+            LookupError: a reference leads nowhere.
+            ValueError: it is not what its type says.
+        """
+        text = self._stored[seq]
+        return _BODY.validate_json(text) if ESC not in text else _BODY.validate_python(self.tree(seq))
 
     def tree(self, seq: int) -> Any:
         """The body of one event as plain JSON values; not to be changed.
@@ -36,36 +51,44 @@ class SessionBodies:
         """
         found = self._trees.get(seq)
         if found is None:
-            text = self._text(seq)
-            found = self._trees[seq] = self._plainly.body(seq) if text is None else from_json(text)
+            found = self._trees[seq] = self._read(seq, self._stored[seq])
         return found
 
-    def body(self, seq: int) -> Body:
-        """The body of one event.
-
-        Raises:
-            LookupError: a reference leads nowhere.
-            ValueError: it is not what its type says.
-        """
-        text = self._text(seq) if seq not in self._trees else None
-        return _BODY.validate_python(self.tree(seq)) if text is None else _BODY.validate_json(text)
-
-    def _text(self, seq: int) -> str | None:
-        """The body as JSON text; None where it takes more than putting texts in."""
-        text = self._stored[seq]
+    def _read(self, seq: int, text: str) -> Any:
         if ESC not in text:
-            return text
-        if self._unusual or f"{ESC}r{seq}:" in text:  # An escape, or a reference to this event itself.
-            return None
-        return _REFERENCE.sub(self._put_in, text)
+            return from_json(text)
+        if self._unusual:
+            return self._plainly.body(seq)
+        if len(text) < SMALL:
+            return self._resolved(from_json(text))
+        return from_json(_REFERENCE.sub(self._quoted, text))
 
-    def _put_in(self, match: re.Match[str]) -> str:
+    def _resolved(self, value: Any) -> Any:
+        """A small tree with every reference replaced."""
+        kind: type[object] = value.__class__
+        if kind is str:
+            if ESC not in value:
+                return value
+            whole = _REFERENCE.fullmatch(value)
+            return self._text(whole) if whole else _REFERENCE.sub(self._text, value)
+        if kind is dict:
+            return {key: self._resolved(below) if below.__class__ in _DEEP else below for key, below in value.items()}
+        return [self._resolved(below) if below.__class__ in _DEEP else below for below in value]
+
+    def _quoted(self, match: re.Match[str]) -> str:
         """What a reference stands for, as it stands between the quotes of a JSON string."""
+        return _quote(self._text(match))[1:-1]
+
+    def _text(self, match: re.Match[str]) -> str:
+        """What a reference stands for."""
         seq, path = match.group(1), match.group(2)
-        quoted = self._quoted.get((seq, path))
-        if quoted is None:
-            found = self.tree(int(seq))
+        text = self._texts.get((seq, path))
+        if text is None:
+            number = int(seq)
+            found = self._raw.get(number)
+            if found is None:
+                found = self._raw[number] = from_json(self._stored[number])
             for key in path.split("/"):
                 found = cast("list[Any]", found)[int(key)] if isinstance(found, list) else found[key]
-            quoted = self._quoted[seq, path] = json.dumps(found, ensure_ascii=False)[1:-1]
-        return quoted
+            text = self._texts[seq, path] = self._resolved(found)
+        return text

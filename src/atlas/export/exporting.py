@@ -86,7 +86,7 @@ def _write(shape: Format, sink: Sink, sessions: list[StoredSession], told: Expor
         for row in shape.rows(usable):
             sink.write(row)
             rows += 1
-    except (ValueError, LookupError) as error:
+    except (ValueError, LookupError, RecursionError) as error:
         log.warning("Session %s is left out: %s", usable[0].id, str(error).splitlines()[0])
         usable = []
     return told.model_copy(

@@ -42,8 +42,8 @@ def line_of(record: SessionRecord, stored: StoredSession, *, event_limit: int | 
         kept = kept[left_out:]
         payloads = _self_contained(kept, SessionBodies(payloads))
     head = json_of(record)
-    body = ",".join([_event(event, payloads[event.seq]) for event in kept])
-    line = f'{head.removesuffix(_NO_EVENTS)},"trajectory_events":[{body}]}}'
+    body = "},".join([_head(event) + payloads[event.seq] for event in kept])
+    line = f'{head.removesuffix(_NO_EVENTS)},"trajectory_events":[{body}{"}" if kept else ""}]}}'
     for char in _BREAKS:
         if char in line:
             line = line.replace(char, f"\\u{ord(char):04x}")
@@ -61,12 +61,11 @@ def json_of(noun: Noun) -> str:
         return json.dumps(plain(noun.model_dump()), separators=(",", ":"))
 
 
-def _event(event: StoredEvent, payload: str) -> str:
+def _head(event: StoredEvent) -> str:
+    """What stands before an event's body."""
     actor = f'"{event.actor}"' if event.actor else "null"
-    return (
-        f'{{"id":{event.seq},"type":"{event.type}","actor":{actor},"created_at":"{event.at.isoformat()}",'
-        f'"event":{payload}}}'
-    )
+    at = event.at.isoformat()
+    return f'{{"id":{event.seq},"type":"{event.type}","actor":{actor},"created_at":"{at}","event":'
 
 
 def _self_contained(events: Sequence[StoredEvent], bodies: SessionBodies) -> dict[int, str]:

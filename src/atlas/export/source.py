@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGE = 200
 """Sessions of one page."""
-CHUNK = 250
+CHUNK = 500
 """Events fetched in one round trip."""
 SCHEME = "atlas://"
 """Opens the address of a project's own database: `atlas://` and the path of its state folder."""
@@ -171,28 +172,23 @@ class Reader:
         ]
 
     async def _with_events(self, rows: Sequence[Any], every: bool) -> AsyncGenerator[StoredSession]:
-        """The sessions of these rows, in their order."""
-        waiting = iter(map(_stored, rows))
-        told: list[StoredSession] = []
-        current = next(waiting, None)
-        if current is None:
-            return
-        async for row in self._stream("events", [row["uid"] for row in rows], None if every else _LOADED):
-            while current is not None and current.id != str(row["session"]):
-                told.append(current)
-                current = next(waiting, None)
-            if every:
-                while told:
-                    yield told.pop(0)
-            if current is not None:
-                current.events.append(StoredEvent(*row[1:10]))
-                if row["payload"] is not None:
-                    current.payloads[row["seq"]] = row["payload"]
-        told.extend([current] if current is not None else [])
-        told.extend(waiting)
+        """The sessions of these rows, in their order; with `every` each as soon as it is whole."""
+        sessions = [_stored(row) for row in rows]
+        given = 0
+        uids, kinds = [row["uid"] for row in rows], None if every else _LOADED
+        async for row in self._stream("events", uids, kinds, ahead=True):
+            place: int = row[0] - 1
+            while every and given < place:
+                yield sessions[given]
+                given += 1
+            current = sessions[place]
+            event = StoredEvent._make(row[2:])
+            current.events.append(event)
+            if row[1] is not None:
+                current.payloads[event.seq] = row[1]
         if not every:
-            await self._complete(told)
-        for session in told:
+            await self._complete(sessions)
+        for session in sessions[given:]:
             yield session
 
     async def _complete(self, sessions: Sequence[StoredSession]) -> None:
@@ -226,17 +222,29 @@ class Reader:
         with told_as_ours(self._where):
             return await self._connection.fetch(queries()[name], *args)
 
-    async def _stream(self, name: str, *args: object) -> AsyncGenerator[Any]:
-        """The rows of a query, a few at a time; inside a snapshot only."""
+    async def _stream(self, name: str, *args: object, ahead: bool = False) -> AsyncGenerator[Any]:
+        """The rows of a query, a few at a time; inside a snapshot only.
+
+        With `ahead` the database works on the next rows while these are used; nothing else may be asked meanwhile.
+        """
         with told_as_ours(self._where):
             cursor = await self._connection.cursor(queries()[name], *args)
-        while True:
-            with told_as_ours(self._where):
-                rows = await cursor.fetch(CHUNK)
-            for row in rows:
-                yield row
-            if len(rows) < CHUNK:
-                return
+        fetching = asyncio.ensure_future(cursor.fetch(CHUNK))
+        try:
+            while True:
+                with told_as_ours(self._where):
+                    rows = await fetching
+                if ahead and len(rows) == CHUNK:
+                    fetching = asyncio.ensure_future(cursor.fetch(CHUNK))
+                    await asyncio.sleep(0)  # The question leaves before the rows are used.
+                for row in rows:
+                    yield row
+                if len(rows) < CHUNK:
+                    return
+                if not ahead:
+                    fetching = asyncio.ensure_future(cursor.fetch(CHUNK))
+        finally:
+            await asyncio.wait([fetching])  # A reader that stopped early must not leave the connection busy.
 
 
 def _stored(row: Any) -> StoredSession:

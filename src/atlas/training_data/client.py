@@ -73,7 +73,7 @@ class Stream(Filters, Parts, total=False):
     """Sessions at most, all batches together; None takes all."""
 
 
-TOGETHER = 100
+TOGETHER = 50
 """Records made at a time."""
 LEARNING = ("session_reward", "student_learning", "teacher_learning", "learning_history", "adaptive_summary")
 """Fields of a record that `include_learning_data` is about."""

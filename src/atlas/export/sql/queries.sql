@@ -35,12 +35,12 @@ GROUP BY n.tenant, n.learning_key, n.task
 ORDER BY min(n.created_at), min(n.id)
 
 -- name: events
-SELECT e.* FROM unnest($1::uuid[]) AS wanted(session), LATERAL (
-    SELECT e.session, e.seq, e.at, e.type, e.actor, e.step, e.attempt, e.duration_s, e.payload ->> 'purpose' AS purpose,
-        CASE WHEN e.type = 'model_called' THEN e.payload #>> '{completion,usage}' END AS usage,
-        CASE WHEN $2::text[] IS NULL OR e.type = ANY($2) THEN e.payload::text
-             WHEN e.type = 'model_called' THEN jsonb_build_object(
-                 'completion', jsonb_build_object('message', e.payload #> '{completion,message}'))::text END AS payload
+SELECT wanted.n, e.* FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted(session, n), LATERAL (
+    SELECT CASE WHEN $2::text[] IS NULL OR e.type = ANY($2) THEN e.payload::text
+                WHEN e.type = 'model_called' THEN jsonb_build_object(
+                    'completion', jsonb_build_object('message', e.payload #> '{completion,message}'))::text END AS payload,
+        e.seq, e.at, e.type, e.actor, e.step, e.attempt, e.duration_s, e.payload ->> 'purpose' AS purpose,
+        CASE WHEN e.type = 'model_called' THEN e.payload #>> '{completion,usage}' END AS usage
     FROM events e WHERE e.session = wanted.session ORDER BY e.seq
 ) AS e
 
