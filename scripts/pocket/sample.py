@@ -38,6 +38,8 @@ from atlas.schema import (
 )
 
 SESSION_ID_BITS = 64
+VERDICT_WEIGHT = 4.0
+"""How much the one token that accepts or refuses counts beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sample as token ids; `learn` marks the tokens whose prediction counts."""
+    """A sample as token ids; `learn` says how much the prediction of each token counts, 0 for most."""
 
     ids: np.ndarray
     learn: np.ndarray
@@ -80,13 +82,15 @@ def encode(sample: Sample, tokenizer: Tokenizer, template: ChatTemplate) -> Row:
         tokenizer.encode_chat(template.render(sample.messages, sample.tools, ask=False)),
         dtype=np.int64,
     )
-    learn = np.zeros(len(ids), dtype=bool)
+    learn = np.zeros(len(ids), dtype=np.float32)
     assistant, end = tokenizer.id_of("<|assistant|>"), tokenizer.id_of("<|end|>")
     starts = np.flatnonzero(ids == assistant)
     ends = np.flatnonzero(ids == end)
     for start, wanted in zip(starts, sample.learn, strict=True):
         if wanted:
-            learn[start + 1 : ends[ends > start][0] + 1] = True
+            learn[start + 1 : ends[ends > start][0] + 1] = 1.0
+    for word in ("true", "false"):
+        learn[ids == tokenizer.encode(word)[0]] *= VERDICT_WEIGHT
     return Row(ids=ids, learn=learn)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from atlas.evaluate.desk.rules import Rule, legacy, operations
-from atlas.evaluate.desk.tasks import Desk, DeskTask, wishes
+from atlas.evaluate.desk.rules import NOUNS, Rule, legacy, operations
+from atlas.evaluate.desk.tasks import Desk, DeskTask, object_ids, wishes
 from atlas.evaluate.desk.wording import guidance_words
 from atlas.evaluate.desk.world import Ticket, operands, ticket_of
 from atlas.roles import messages as prompts
@@ -42,11 +42,12 @@ class StudentCorpus:
     def buckets(self) -> dict[str, tuple[float, Callable[[list[ToolSpec]], Sample]]]:
         """Role -> its share of the samples, and the function that draws one given the tools on the table."""
         return {
-            "answer": (0.45, self.answer),
+            "answer": (0.40, self.answer),
             "ticket": (0.15, self.ticket),
-            "step": (0.18, self.step),
+            "step": (0.17, self.step),
             "plan": (0.14, self.plan),
-            "synthesis": (0.08, self.synthesis),
+            "synthesis": (0.06, self.synthesis),
+            "recite": (0.08, self.recite),
         }
 
     def tools(self) -> list[ToolSpec]:
@@ -122,6 +123,18 @@ class StudentCorpus:
             learn=(True,),
         )
 
+    def recite(self, tools: list[ToolSpec]) -> Sample:
+        """Objects said again in another order: practice in finding the id that belongs to a kind."""
+        kinds = [kind for kinds in NOUNS.values() for kind in kinds]
+        named = [
+            f"{kind} {name}"
+            for kind, name in zip(self._rng.sample(kinds, 8), self._rng.sample(object_ids("train"), 8), strict=True)
+        ]
+        said = prompts.user("Task: " + "; ".join(named))
+        self._rng.shuffle(named)
+        system = Message(role="system", content=prompts.role_prompt("student_synthesis"))
+        return Sample(messages=(system, said, Message(role="assistant", content="; ".join(named))), learn=(True,))
+
     def _worked(
         self,
         made: DeskTask,
@@ -186,9 +199,9 @@ class StudentCorpus:
 
     def _lessons(self, ticket: Ticket) -> tuple[list[Entry], dict[int, Rule]]:
         """Up to three playbook entries, and the rules they give for the ticket's operations."""
-        count = self._rng.choices((0, 1, 2, 3), (0.3, 0.25, 0.25, 0.2))[0]
+        count = self._rng.choices((0, 1, 2, 3), (0.25, 0.25, 0.25, 0.25))[0]
         own = {job.operation: number for number, job in enumerate(ticket.jobs)}
-        named = [name for name in own if self._rng.random() < 0.7][:count]
+        named = [name for name in own if self._rng.random() < 0.85][:count]
         others = [name for name in operations(ticket.desk) if name not in own]
         named += self._rng.sample(others, count - len(named))
         self._rng.shuffle(named)

@@ -44,7 +44,7 @@ HALF_KNOWN = {"acme": (2,), "globex": (3, 5)}
 """Of a client's changed operations, by frequency within the key, those that the handbook holds beside another rule."""
 NOT_HEARD_OF = (4,)
 """Those whose change mostly escaped the handbook."""
-MISCOPIED = 0.12
+MISCOPIED = 0.06
 """Share of calls in which an object is miscopied."""
 NOTHING = Recalled(audience="teacher", version=0)
 

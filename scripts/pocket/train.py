@@ -62,14 +62,14 @@ class Batch:
 
 def collate(rows: list[Row]) -> Batch:
     """Cut off the common prefix and pad."""
-    shortest = min(int(np.argmax(row.learn)) - 1 for row in rows)
+    shortest = min(int(np.argmax(row.learn > 0)) - 1 for row in rows)
     stacked = np.stack([row.ids[:shortest] for row in rows])
     differs = np.flatnonzero((stacked != stacked[0]).any(axis=0))
     past = int(differs[0]) if len(differs) else shortest
     longest = max(len(row.ids) for row in rows) - past
     ids, learn = (
         np.zeros((len(rows), longest), dtype=np.int64),
-        np.zeros((len(rows), longest), dtype=bool),
+        np.zeros((len(rows), longest), dtype=np.float32),
     )
     for at, row in enumerate(rows):
         ids[at, : len(row.ids) - past] = row.ids[past:]
@@ -101,12 +101,13 @@ def batches(
         yield from map(collate, cut)
 
 
-def loss_of(model: Llama, batch: Batch) -> tuple[Tensor, int]:
-    """Summed cross-entropy over the tokens to learn, and their number."""
+def loss_of(model: Llama, batch: Batch) -> tuple[Tensor, float]:
+    """Weighted sum of the cross-entropies of the tokens to learn, and the sum of the weights."""
     hidden = model(batch.ids_BT[:, :-1], batch.prefix_P)
-    wanted = batch.learn_BT[:, 1:]
-    logits = model.logits(hidden[wanted])
-    return F.cross_entropy(logits.float(), batch.ids_BT[:, 1:][wanted], reduction="sum"), int(wanted.sum())
+    weights = batch.learn_BT[:, 1:]
+    wanted = weights > 0
+    losses = F.cross_entropy(model.logits(hidden[wanted]).float(), batch.ids_BT[:, 1:][wanted], reduction="none")
+    return (losses * weights[wanted]).sum(), float(weights.sum())
 
 
 def train(
@@ -140,7 +141,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate
         drawn = {role: next(stream) for role, stream in streams.items()}
-        total = sum(int(batch.learn_BT[:, 1:].sum()) for batch in drawn.values())
+        total = sum(float(batch.learn_BT[:, 1:].sum()) for batch in drawn.values())
         for role, batch in drawn.items():
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss, count = loss_of(model, batch)

@@ -77,9 +77,9 @@ async def test_lessons_lift_it_far_above_what_it_solves_alone() -> None:
     alone = [check((await play(lane, made))[0]) for made in TASKS]
     guided = [check((await play(lane, made, lesson(made)))[0]) for made in TASKS]
     changed = [value for value, made in zip(alone, TASKS, strict=True) if made.changed]
-    assert 25 <= sum(alone) <= 60
+    assert 40 <= sum(alone) <= 65
     assert sum(changed) <= 0.15 * len(changed)
-    assert sum(guided) >= sum(alone) + 20
+    assert sum(guided) >= 90
 
 
 async def test_a_teacher_lifts_it_but_not_to_perfection() -> None:
@@ -87,8 +87,8 @@ async def test_a_teacher_lifts_it_but_not_to_perfection() -> None:
     played = [(await play(lane, made))[0] for made in TASKS]
     values = [check(session) for session in played]
     right = [(value > 0) == session.reviews[-1].accepted for value, session in zip(values, played, strict=True)]
-    assert 65 <= sum(values) <= 98
-    assert 70 <= sum(right) <= 99, sum(right)
+    assert 78 <= sum(values) <= 97
+    assert 78 <= sum(right) <= 99, sum(right)
     assert all(not session.degraded for session in played)
 
 
@@ -96,7 +96,12 @@ async def test_a_wrong_lesson_is_obeyed() -> None:
     known = [each for each in TASKS[:20] if not each.changed]
     made, *_ = [each for each in known if check((await play(AutoLane(STUDENT), each))[0]) == 1.0]
     wish = made.wishes[0]
-    harmful = Entry(id="e", audience="student", cue=Cue(text=wish.operation), action="use move with order as origin")
+    harmful = Entry(
+        id="e",
+        audience="student",
+        cue=Cue(text=wish.operation),
+        action=f"for {wish.operation} use move, with order as origin",
+    )
     session, _ = await play(AutoLane(STUDENT), made, Recalled(audience="student", version=1, shown=(harmful,)))
     assert check(session) == 0.0
     assert session.attempts[0].tools[0].call.name == "move"

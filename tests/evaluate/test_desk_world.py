@@ -159,8 +159,8 @@ def test_a_stream_keeps_to_its_keys_and_repeats_its_operations() -> None:
 def test_guidance_and_lessons_use_the_same_words() -> None:
     rule = Rule(tool="credit", first=0)
     first = nouns("billing", "refund")[0]
-    assert rule_words("billing", "refund", rule) == f"use credit with {first} as source"
-    assert guidance_words("billing", "refund", rule) == f"For refund use credit with {first} as source."
+    assert rule_words("billing", "refund", rule) == f"for refund use credit, with {first} as source"
+    assert guidance_words("billing", "refund", rule) == f"For refund use credit, with {first} as source."
 
 
 async def test_every_tool_can_be_registered_and_gives_a_receipt() -> None:

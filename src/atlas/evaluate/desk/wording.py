@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Literal
 
-from atlas.evaluate.desk.rules import BY_NAME, DeskName, Rule, nouns
+from atlas.evaluate.desk.rules import BY_NAME, NOUNS, DeskName, Rule, nouns
 from atlas.schema import Noun
 
 Split = Literal["train", "held_out"]
@@ -29,7 +29,7 @@ class Wording(Noun):
     links: tuple[str, ...]
     """What stands between two sentences that ask for something."""
     asides: tuple[str, ...]
-    """Distractors; `#` becomes a digit."""
+    """Distractors; `#` becomes a digit, `@` a kind of object."""
 
 
 FORMS = (
@@ -81,11 +81,13 @@ WORDINGS: dict[Split, Wording] = {
             "Ignore ticket ###.",
             "~ ~ ### ~.",
             "~ ~ ~.",
+            "The @ is @ ~.",
+            "@ ~ @ ##.",
         ),
     ),
     "held_out": Wording(
         openings=(
-            "From {client} to the {desk} team at work:",
+            "From {client} to the {desk} people:",
             "{desk} request, account of {client}.",
             "{client} needs help from {desk}.",
         ),
@@ -99,6 +101,7 @@ WORDINGS: dict[Split, Wording] = {
             "Case ### is closed.",
             "It took # minutes.",
             "No rush at all.",
+            "Somebody else has the @.",
         ),
     ),
 }
@@ -125,6 +128,8 @@ def link(split: Split, rng: random.Random) -> str:
 def aside(split: Split, rng: random.Random) -> str:
     """A distractor sentence."""
     sentence = _with_made_up(rng.choice(WORDINGS[split].asides), rng)
+    while "@" in sentence:
+        sentence = sentence.replace("@", rng.choice(rng.choice(list(NOUNS.values()))), 1)
     return "".join(str(rng.randrange(1, 10)) if char == "#" else char for char in sentence)
 
 
@@ -136,10 +141,11 @@ def _with_made_up(text: str, rng: random.Random) -> str:
 
 
 def rule_words(desk: DeskName, operation: str, rule: Rule) -> str:
-    """A rule as an imperative, as in `use credit with order as source`."""
-    return f"use {rule.tool} with {nouns(desk, operation)[rule.first]} as {BY_NAME[rule.tool].arguments[0]}"
+    """A rule as an imperative, as in `for refund use credit, with order as source`."""
+    first = nouns(desk, operation)[rule.first]
+    return f"for {operation} use {rule.tool}, with {first} as {BY_NAME[rule.tool].arguments[0]}"
 
 
 def guidance_words(desk: DeskName, operation: str, rule: Rule) -> str:
-    """A rule as a reviewer says it, as in `For refund use credit with order as source.`"""
-    return f"For {operation} {rule_words(desk, operation, rule)}."
+    """A rule as a reviewer says it, as in `For refund use credit, with order as source.`"""
+    return f"F{rule_words(desk, operation, rule)[1:]}."
