@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,8 +51,6 @@ def short(number: int, key: str = "numbers") -> list[Body]:
 @pytest.fixture(scope="session")
 def many(bases: Bases, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
     """A database with 60 sessions of three keys; the ids of its sessions, newest first."""
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
     async def fill() -> tuple[str, list[str]]:
         url = await bases.new()
@@ -234,6 +234,36 @@ async def test_a_failure_leaves_the_older_file_and_the_part(many: tuple[str, lis
     assert (told.resumed, told.rows) == (True, 50)
     assert ids(output) == many[1]
     assert names(tmp_path) == ["a.jsonl"]
+
+
+async def test_a_database_that_dies_on_the_way_costs_nothing_that_was_written(
+    many: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    def cut(told: Any) -> None:
+        if told.rows == 12:
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'atlas export'"
+            with ThreadPoolExecutor(1) as elsewhere:
+                elsewhere.submit(lambda: asyncio.run(execute(many[0], end))).result()
+
+    async with open_reader(many[0]) as reader:
+        with pytest.raises(StoreUnavailable, match="does not serve"):
+            await export(reader, Order(output=str(tmp_path / "a.jsonl"), selection=EVERY, page=5), progress=cut)
+    assert 12 <= len(lines(tmp_path / "a.jsonl.part")) < 60
+    await exported(many[0], tmp_path / "a.jsonl", resume=True)
+    assert ids(tmp_path / "a.jsonl") == many[1]
+
+
+async def test_an_export_that_is_cancelled_leaves_the_connection_free(
+    many: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    async with open_reader(many[0]) as reader:
+        order = Order(output=str(tmp_path / "a.jsonl"), selection=EVERY, page=2)
+        work = asyncio.create_task(export(reader, order))
+        await asyncio.sleep(0.02)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert await reader.count(EVERY) == 60
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])

@@ -126,17 +126,19 @@ async def _groups(reader: Reader, order: Order, shape: Format, kept: Kept) -> As
     """The sessions as the format wants them: one at a time, or all of one question; after those that are kept."""
     chosen = order.selection
     if shape.by_question:
-        async for question in reader.questions(chosen):
-            newest_first = [session async for session in reader.sessions(question, page=order.page)]
-            yield newest_first[::-1]
+        async with aclosing(reader.questions(chosen)) as questions:
+            async for question in questions:
+                newest_first = [session async for session in reader.sessions(question, page=order.page)]
+                yield newest_first[::-1]
         return
     after = None
     if kept.lines:
         after = _place(kept.last)
         left = None if chosen.limit is None else max(chosen.limit - kept.lines, 0)
         chosen = chosen.model_copy(update={"limit": left})
-    async for session in reader.sessions(chosen, page=order.page, after=after):
-        yield [session]
+    async with aclosing(reader.sessions(chosen, page=order.page, after=after)) as sessions:
+        async for session in sessions:
+            yield [session]
 
 
 def _place(last: bytes) -> Place:

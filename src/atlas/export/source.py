@@ -6,7 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -122,8 +122,9 @@ class Reader:
             size = page if left is None else min(page, left)
             async with self._snapshot():
                 rows = await self._rows("sessions", *filters, *(after or (None, None)), size, offset)
-                async for session in self._with_events(rows, events):
-                    yield session
+                async with aclosing(self._with_events(rows, events)) as sessions:
+                    async for session in sessions:
+                        yield session
             if len(rows) < size:
                 return
             after, offset = Place(rows[-1]["created_at"], rows[-1]["uid"]), 0
@@ -132,8 +133,9 @@ class Reader:
     async def questions(self, selection: Selection) -> AsyncGenerator[Selection]:
         """For each question that was asked, oldest first, the selection of its sessions."""
         filters = await self._filters(selection)
-        async with self._snapshot():
-            async for row in self._stream("questions", *filters, selection.limit, selection.offset):
+        limits = (selection.limit, selection.offset)
+        async with self._snapshot(), aclosing(self._stream("questions", *filters, *limits)) as rows:
+            async for row in rows:
                 yield selection.model_copy(update={"ids": tuple(map(str, row["uids"])), "limit": None, "offset": 0})
 
     async def resolve(self, session_id: str) -> uuid.UUID | None:
@@ -176,16 +178,16 @@ class Reader:
         sessions = [_stored(row) for row in rows]
         given = 0
         uids, kinds = [row["uid"] for row in rows], None if every else _LOADED
-        async for row in self._stream("events", uids, kinds, ahead=True):
-            place: int = row[0] - 1
-            while every and given < place:
-                yield sessions[given]
-                given += 1
-            current = sessions[place]
-            event = StoredEvent._make(row[2:])
-            current.events.append(event)
-            if row[1] is not None:
-                current.payloads[event.seq] = row[1]
+        async with aclosing(self._stream("events", uids, kinds, ahead=True)) as happened:
+            async for row in happened:
+                place: int = row[0] - 1
+                while every and given < place:
+                    yield sessions[given]
+                    given += 1
+                event = StoredEvent._make(row[2:])
+                sessions[place].events.append(event)
+                if row[1] is not None:
+                    sessions[place].payloads[event.seq] = row[1]
         if not every:
             await self._complete(sessions)
         for session in sessions[given:]:
@@ -266,7 +268,7 @@ def told_as_ours(where: str) -> Generator[None]:
 
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise unavailable(where, error) from error
 
 
