@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,7 @@ class Demo:
 
     def __init__(self, plan: DemoPlan, bus: EventBus | None = None) -> None:
         self.tenant = f"demo-{plan.seed}-{int(time.time())}"
-        # The student knows these wordings and objects; what it does not know is which rules have changed since.
-        self.tasks = Desk(split="train", exponent=1.1).tasks(plan.seed, plan.tasks, keys=KEYS)
+        self.tasks = Desk(exponent=1.1).tasks(plan.seed, plan.tasks, keys=KEYS)
         self.points: list[Point] = []
         self.victim = victim(self.tasks[self.plant_index :])
         self.learnt: tuple[Entry, ...] = ()
@@ -96,7 +95,7 @@ class Demo:
 
         async def before(index: int) -> None:
             if index == self.plant_index:
-                await plant(loop.store, self.tenant, self.victim)
+                self.victim = await plant(loop.store, self.tenant, self.tasks[index:])
 
         async with loop, alone:
             async for point in play_stream(tasks, loop, alone, before=before):
@@ -123,10 +122,15 @@ class Demo:
         return tuple(entry for book in books for entry in book.entries)
 
 
-def victim(tasks: Sequence[DeskTask]) -> Wish:
-    """The most frequent operation of these tasks that the student does right on its own: there harm shows soonest."""
+def victim(tasks: Sequence[DeskTask], taught: Collection[tuple[str, str]] = ()) -> Wish:
+    """The most frequent operation of these tasks that the student does right on its own: there harm shows soonest.
+
+    Operations with a lesson already (`taught`: key and operation) are passed over: a proven lesson outranks a planted one,
+    which then never reaches a prompt, and nothing is shown.
+    """
     known = Counter(made.wishes[0] for made in tasks if not made.changed)
-    return known.most_common(1)[0][0]
+    open_ones = [wish for wish, _ in known.most_common() if (wish.key, wish.operation) not in taught]
+    return (open_ones or [wish for wish, _ in known.most_common()])[0]
 
 
 def harmful_entry(wish: Wish) -> Entry:
@@ -146,8 +150,17 @@ def harmful_entry(wish: Wish) -> Entry:
     )
 
 
-async def plant(store: Store, tenant: str, wish: Wish) -> None:
-    """Write the harmful lesson into the playbook of its key, as a forged one would come."""
-    book = await store.playbook(tenant, wish.key, "student")
+async def plant(store: Store, tenant: str, coming: Sequence[DeskTask]) -> Wish:
+    """Write the harmful lesson into the playbook of its key, as a forged one would come; gives its victim."""
+    books = {key: await store.playbook(tenant, key, "student") for key in KEYS}
+    taught = {
+        (key, entry.cue.text)
+        for key, book in books.items()
+        for entry in book.entries
+        if entry.state in ("trial", "active")
+    }
+    wish = victim(coming, taught)
+    book = books[wish.key]
     entries = (*book.entries, harmful_entry(wish))
     await store.publish([book.model_copy(update={"version": book.version + 1, "entries": entries})])
+    return wish
