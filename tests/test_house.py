@@ -224,7 +224,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     folders = ("src", "tests", "docs", "scripts", "benchmarks", ".ci")
     kinds = {".py", ".md", ".sql", ".toml", ".txt", ".yaml", ".yml", ".sh", ".json", ""}
     for path in [*ROOT.glob("*"), *(found for folder in folders for found in (ROOT / folder).rglob("*"))]:
-        if path.is_file() and path.suffix in kinds and "__pycache__" not in path.parts:
+        if path.is_file() and path.suffix in kinds and path.name != ".git" and "__pycache__" not in path.parts:
             yield path, path.read_text("utf-8", "replace")
 
 

@@ -125,8 +125,8 @@ class Demo:
 def victim(tasks: Sequence[DeskTask], taught: Collection[tuple[str, str]] = ()) -> Wish:
     """The most frequent operation of these tasks that the student does right on its own: there harm shows soonest.
 
-    Operations with a lesson already (`taught`: key and operation) are passed over: a proven lesson outranks a planted one,
-    which then never reaches a prompt, and nothing is shown.
+    Operations with a lesson already (`taught`: key and operation) are passed over: a proven lesson outranks a planted
+    one, which then never reaches a prompt, and nothing is shown.
     """
     known = Counter(made.wishes[0] for made in tasks if not made.changed)
     open_ones = [wish for wish, _ in known.most_common() if (wish.key, wish.operation) not in taught]
