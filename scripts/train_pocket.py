@@ -73,7 +73,7 @@ def save(model: Any, config: dict[str, object], target: Path) -> None:
     """Write weights in half precision and the configuration files."""
     from safetensors.torch import save_file
 
-    from pocket.model import hf_names
+    from atlas.train.network import hf_names
 
     weights = {key: value.half().contiguous() for key, value in hf_names(model).items()}
     save_file(weights, str(target / "model.safetensors"), metadata={"format": "pt"})
@@ -93,7 +93,7 @@ def train_one(name: str, folder: Path, steps: int, seed: int) -> None:
 
     from atlas.models.rendering import ChatTemplate
     from atlas.models.tokenizer import Tokenizer
-    from pocket.model import Llama
+    from atlas.train.network import Llama
     from pocket.student import StudentCorpus
     from pocket.teacher import TeacherCorpus
     from pocket.train import Recipe, train

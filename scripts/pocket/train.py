@@ -17,7 +17,7 @@ from torch import Tensor
 from atlas.models.rendering import ChatTemplate
 from atlas.models.tokenizer import Tokenizer
 from atlas.schema import ToolSpec
-from pocket.model import Llama
+from atlas.train.network import Llama
 from pocket.sample import Row, Sample, encode
 
 

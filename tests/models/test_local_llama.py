@@ -14,7 +14,6 @@ from atlas.models.llama import Llama, Shape, State
 from atlas.models.safetensors import read_safetensors
 from atlas.schema.errors import ConfigError
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "vocab_size": 97,
@@ -65,13 +64,12 @@ def model(tmp_path: Path) -> Llama:
     return Llama.load(tmp_path)
 
 
-def test_scores_equal_torch(model: Llama, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_equal_torch(model: Llama) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: equality with torch is not tested")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from pocket.model import Llama as Reference
-    from pocket.model import hf_names
+    from atlas.train.network import Llama as Reference
+    from atlas.train.network import hf_names
 
-    reference = Reference(CONFIG)
+    reference = Reference(CONFIG | {"tie_word_embeddings": True})
     weights = random_weights(0)
     named = hf_names(reference)
     with torch.no_grad():

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "playbook": Entry("playbook", "Show what was learnt."),
     "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),
     "import": Entry("export", "Store the records of an exported file."),
+    "train": Entry("train", "Train student or teacher from recorded sessions."),
     "db": Entry("db", "Delete old sessions from the database."),
     "config": Entry("check", "Check a configuration file."),
     "doctor": Entry("doctor", "Check this machine: Python, configuration, keys, database, models."),

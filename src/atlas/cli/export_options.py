@@ -53,7 +53,7 @@ FILE: tuple[Option, ...] = (
     click.option("--format", type=click.Choice(FORMATS), default="jsonl", show_default=True, help="What a row holds."),
     click.option(
         "--role",
-        type=click.Choice(["student", "teacher"]),
+        type=click.Choice(["student", "teacher", "judge"]),
         default="student",
         show_default=True,
         help="Whose conversations, for sft and grpo.",

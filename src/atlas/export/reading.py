@@ -53,12 +53,23 @@ def read_records(path: str | Path) -> Iterator[SessionRecord]:
         ConfigError: the file cannot be read.
         ValueError: a line is no record; the message has its number.
     """
+    for stored in read_sessions(path):
+        yield record_of(stored, events=True)
+
+
+def read_sessions(path: str | Path) -> Iterator[StoredSession]:
+    """The sessions of a JSONL export as a database would hold them.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        ValueError: a line is no record; the message has its number.
+    """
     for number, text in numbered(str(path)):
         try:
             line = parsed(text)
         except Refused as refused:
             raise ValueError(f"Line {number} of {path} is refused: {refused}.") from refused
-        yield record_of(line.stored, events=True)
+        yield line.stored
 
 
 def numbered(name: str) -> Iterator[tuple[int, bytes | None]]:

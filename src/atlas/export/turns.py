@@ -10,10 +10,11 @@ from atlas.export.assemble import record_of
 from atlas.export.bodies import SessionBodies
 from atlas.export.record import SessionRecord
 from atlas.export.source import StoredSession
+from atlas.models import parse_object, violation
 from atlas.schema import ANSWER_STEP, Attempt, Body, Message, Noun, Purpose, Review, ToolSpec
 from atlas.schema.events import Attempted, ModelCalled, Planned, Reviewed
 
-Role = Literal["student", "teacher"]
+Role = Literal["student", "teacher", "judge"]
 """Whose conversations are wanted."""
 _READ = ("model_called", "attempted", "planned", "reviewed")
 
@@ -41,6 +42,10 @@ class Turn(Noun):
     """Its reward in [0, 1], where one is known."""
     guidance: tuple[str, ...] = ()
     """What the teacher had asked for before."""
+    model: str = ""
+    """The model that spoke; empty where nobody saw its calls."""
+    sampled: tuple[tuple[int, ...], ...] = ()
+    """For each assistant message of the reply, the token ids that were sampled; empty where the endpoint gave none."""
 
 
 class Played(Noun):
@@ -65,8 +70,8 @@ def played(stored: StoredSession, role: Role) -> Played:
     bodies = SessionBodies(stored.payloads)
     read = [bodies.body(event.seq) for event in stored.events if event.type in _READ]
     told = _Told(record_of(stored), read, role)
-    turns = told.teacher_turns() if role == "teacher" else told.student_turns()
-    return Played(record=told.record, turns=tuple(turns))
+    kinds = {"student": told.student_turns, "teacher": told.teacher_turns, "judge": told.judge_turns}
+    return Played(record=told.record, turns=tuple(kinds[role]()))
 
 
 class _Told:
@@ -95,6 +100,17 @@ class _Told:
             word = self._words.get((purpose == "plan_review", step, attempt))
             if purpose in ("plan_review", "verify") and word is not None:
                 yield _turn(made).model_copy(update={"accepted": word.accepted})
+
+    def judge_turns(self) -> Iterator[Turn]:
+        """Every verdict that a model judge gave; a reply that no parser took is left out, its repair stands for it."""
+        for made in self._calls.values():
+            prompts: list[tuple[Message, ...]] = []
+            for call in made:
+                said = call.request.messages
+                asked = next((prompt for prompt in prompts if said[: len(prompt)] == prompt), said)
+                prompts.append(asked)
+                if _gave_a_verdict(call):
+                    yield _turn((call,)).model_copy(update={"prompt": asked, "value": self.record.reward})
 
     def student_turns(self) -> Iterator[Turn]:
         """Every plan, step, answer and synthesis the student finished."""
@@ -152,14 +168,25 @@ def _turn(made: Sequence[ModelCalled]) -> Turn:
         said = prompt
     elif said[: len(prompt)] != prompt:
         prompt = said
+    reply = (*said[len(prompt) :], last.completion.message)
+    spoken = sum(message.role == "assistant" for message in reply)
     return Turn(
         purpose=last.purpose,
         step=last.step,
         attempt=last.attempt,
         prompt=prompt,
-        reply=(*said[len(prompt) :], last.completion.message),
+        reply=reply,
         tools=last.request.tools,
+        model=last.model,
+        sampled=tuple(call.completion.token_ids for call in made[-spoken:]) if spoken <= len(made) else (),
     )
+
+
+def _gave_a_verdict(call: ModelCalled) -> bool:
+    try:
+        return violation(parse_object(call.completion.message.content), call.request.json_schema or {}) is None
+    except ValueError:
+        return False
 
 
 def _opaque(record: SessionRecord, tried: Attempt, purpose: Purpose) -> Turn:

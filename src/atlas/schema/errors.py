@@ -13,6 +13,7 @@ AtlasError
 ├── StoreError             the database or the local spool
 │   ├── StoreUnavailable   it cannot be reached
 │   └── StaleVersion       somebody else wrote a newer version first
+├── TrainError             a training run
 ├── BudgetError            a token, money or time budget is spent
 └── DiscoveryError         the user's project could not be read
 """
@@ -107,6 +108,12 @@ class StoreUnavailable(StoreError):
 
 class StaleVersion(StoreError):
     """A compare-and-swap lost: somebody else wrote a newer version first."""
+
+
+class TrainError(AtlasError):
+    """A training run cannot start or go on; its last checkpoint stands."""
+
+    boundary = "train"
 
 
 class BudgetError(AtlasError):

@@ -1,0 +1,78 @@
+"""`atlas train`: from recorded sessions to a better checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from atlas.cli.text import say
+
+if TYPE_CHECKING:
+    from atlas.train.config import Method
+
+Option = Callable[[Callable[..., None]], Callable[..., None]]
+SOURCE_HELP = "postgresql://…, a project's folder, atlas://FOLDER, or a JSONL file of `atlas export`."
+
+
+def run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What every command that reads sessions for training takes."""
+    options: tuple[Option, ...] = (
+        click.option("--from", "source", default=".", show_default=True, help=SOURCE_HELP),
+        click.option("--config", type=click.Path(path_type=Path), help="A YAML file of the run."),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One key, as in optimizer.lr=1e-4."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group("train")
+def command() -> None:
+    """Train student, teacher or judge from recorded sessions."""
+
+
+@command.command(
+    "inspect",
+    epilog="\b\nExamples:\n  atlas train inspect --from traces.jsonl\n"
+    "  atlas train inspect --from traces.jsonl --set role=teacher --show 3\n"
+    "  atlas train inspect --from traces.jsonl --tokens --json",
+)
+@click.option("--method", type=click.Choice(["sft", "gkd", "grpo"]), default="sft", show_default=True)
+@run_options
+@click.option("--show", type=click.IntRange(min=0), default=1, show_default=True, help="Samples that are printed.")
+@click.option("--tokens", is_flag=True, help="Each token of a sample with its id and weight.")
+@click.option("--json", "as_json", is_flag=True, help="The numbers as one JSON object, then a sample a line.")
+def inspect(method: Method, source: str, config: Path | None, assignments: tuple[str, ...], **shown: int) -> None:
+    """Show what a run would learn from: counts, and samples with every learnt token marked."""
+    from atlas.train import Codec, checkpoint_folder, choose, encode, load_train_config, need_examples, read_examples
+    from atlas.train import inspect as views
+    from atlas.train.places import serving_name
+
+    settings = load_train_config(method, config, assignments)
+    take = "compare" if method == "grpo" else "imitate"
+    read = asyncio.run(read_examples(source, settings.data, role=settings.role, take=take))
+    need_examples(read, source)
+    chosen = choose(read, settings.data)
+    codec = Codec.load(checkpoint_folder(settings.model), name=serving_name(settings.model))
+    encoded = encode(chosen.train, codec, max_tokens=settings.max_tokens)
+    numbers = views.summary(read, chosen, encoded)
+    if shown["as_json"]:
+        click.echo(json.dumps(numbers.model_dump()))
+        for sample in encoded.samples[: shown["show"]]:
+            click.echo(sample.model_dump_json())
+        return
+    for line in views.summary_text(numbers):
+        click.echo(line)
+    for sample in encoded.samples[: shown["show"]]:
+        click.echo()
+        for line in views.sample_text(sample, codec):
+            say(line)
+        for line in views.token_lines(sample, codec) if shown["tokens"] else ():
+            click.echo(line)
