@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.memory.gate import refuted
-from atlas.schema import Cue, Entry, EntryState, Recalled
+from atlas.schema import Cue, Entry, EntryState, Evidence, Recalled
 
 
 def lesson(action: str, *, state: EntryState = "trial", cue: str = "refund") -> Entry:
@@ -35,3 +35,13 @@ def test_only_a_verified_lesson_refutes_and_only_one_in_trial() -> None:
     shown = Recalled(audience="student", version=1, shown=(wrong,))
     assert states(refuted((wrong,), (candidate,), shown)) == ["trial"]
     assert states(refuted((proven,), (verified,), shown)) == ["active"]
+
+
+def test_a_lesson_with_a_record_is_not_lost_to_one_session() -> None:
+    right = lesson("use credit")
+    wrong = lesson("use post").model_copy(update={"evidence": Evidence(n_with=3, successes_with=2.0)})
+    shown = Recalled(audience="student", version=1, shown=(wrong,))
+    for expected in ("trial", "trial", "retired"):
+        (wrong,) = refuted((wrong,), (right,), shown)
+        assert wrong.state == expected
+    assert wrong.evidence.refuted == 3

@@ -19,7 +19,7 @@ from atlas.config.judges import (
     RegexCheck,
     RimConfig,
 )
-from atlas.config.learning import LearningConfig, LearningPrompts, PruningConfig
+from atlas.config.learning import CompareConfig, LearningConfig, LearningPrompts, PruningConfig, RentConfig
 from atlas.config.llm import Block, LLMConfig, PriceConfig, RetryConfig
 from atlas.config.load import config_for, load_config, parse_config
 from atlas.config.orchestration import OrchestrationConfig
@@ -37,6 +37,7 @@ __all__ = [
     "AtlasConfig",
     "Block",
     "CheckConfig",
+    "CompareConfig",
     "DriftConfig",
     "ExactCheck",
     "GivenAgentConfig",
@@ -57,6 +58,7 @@ __all__ = [
     "PythonReference",
     "RedactionConfig",
     "RegexCheck",
+    "RentConfig",
     "RetryConfig",
     "ReviewConfig",
     "RewardConfig",

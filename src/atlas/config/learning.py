@@ -29,6 +29,26 @@ class PruningConfig(Block):
     """Sessions before its use on other tasks of the key is weighed."""
 
 
+class CompareConfig(Block):
+    """Doing a task once more, after the answer, to measure a lesson that is in doubt."""
+
+    enabled: bool = True
+    """Off: lessons are measured by withholding them from some sessions only."""
+    tools: Literal["none", "idempotent", "external"] = "none"
+    """Which tools the second try may call. none: the agent is compared only if no tool of it has an effect in the
+    world; idempotent: also tools that may be called twice; external: any, as for an agent in a sandbox. An agent of
+    type python or http_api, whose tools nobody sees, is compared with `external` only."""
+
+
+class RentConfig(Block):
+    """What a lesson must be worth to stay."""
+
+    period: int = Field(default=200, ge=10)
+    """Matching sessions after which, again and again, its estimated lift is held against its tokens."""
+    success_worth_tokens: int = Field(default=2000, ge=1)
+    """Tokens that one more success is worth."""
+
+
 class LearningConfig(Block):
     """The playbooks."""
 
@@ -46,9 +66,13 @@ class LearningConfig(Block):
     """Whether judges write a note for the curator."""
     apply_to_prompts: bool = True
     """Off: playbooks are written and shown to nobody."""
-    gate: Literal["verified", "review"] = "verified"
-    """verified: a lesson behind an executed check or an accepted review enters trial by itself; review: a person
-    decides."""
+    gate: Literal["verified", "replay", "review"] = "verified"
+    """verified: a lesson behind an executed check enters trial by itself; replay: one that passed the flip gate of
+    `atlas learning gate`; review: a person decides."""
+    compare: CompareConfig = CompareConfig()
+    """Measuring a lesson in doubt by a second try."""
+    rent: RentConfig = RentConfig()
+    """Measuring whether a lesson is worth its tokens."""
     max_entries_shown: int = Field(default=3, ge=0, le=20)
     """Entries in one prompt."""
     max_entry_tokens: int = Field(default=200, ge=10, le=4000)

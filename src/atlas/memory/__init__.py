@@ -2,7 +2,7 @@
 
 from atlas.memory.base import Memory
 from atlas.memory.curator import Curator, Lesson
-from atlas.memory.gate import reviewed
+from atlas.memory.gate import outcome, reviewed
 from atlas.memory.merge import entry_id, merged, next_version, rolled_back
 from atlas.memory.playbooks import PlaybookMemory
 from atlas.memory.rules import MemoryRules
@@ -16,6 +16,7 @@ __all__ = [
     "entry_id",
     "merged",
     "next_version",
+    "outcome",
     "reviewed",
     "rolled_back",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.evidence import SUCCESS, e_value, observe
+from atlas.evidence import SUCCESS, count, e_value, lift, observe, observe_pair
 from atlas.memory.curator import Lesson
 from atlas.memory.merge import entry_id
+from atlas.memory.recall import cost, cue_key
 from atlas.memory.rules import MemoryRules
-from atlas.memory.text import folded
 from atlas.schema import Attempt, Audience, Cue, Entry, Evidence, Provenance, Recalled, Session
+from atlas.schema.events import Compared
 
 _TRUST = {"check": 0.6, "arbiter": 0.5, "judges": 0.4, "none": 0.2}
 """Trust in a lesson by the evidence that rewarded its session."""
@@ -29,11 +30,15 @@ def proposed(lesson: Lesson, session: Session, author: str, rules: MemoryRules) 
         cue=cue,
         action=lesson.action,
         expected_effect=lesson.expected_effect,
-        provenance=Provenance(sessions=(session.id,), author=author, reward_source=source),
+        provenance=Provenance(sessions=(session.id,), author=author, reward_source=source, verdicts=_judges(session)),
         trust=_TRUST_VERIFIED if verified else _TRUST[source],
         state="trial" if enters else "candidate",
         reason=why if enters else f"{why}; waits for review",
     )
+
+
+def _judges(session: Session) -> tuple[str, ...]:
+    return tuple(verdict.judge for verdict in session.reward.verdicts) if session.reward else ()
 
 
 def guidance_worked(session: Session) -> bool:
@@ -62,13 +67,16 @@ def _failed(session: Session, attempt: Attempt) -> bool:
 
 
 def outcome(session: Session, audience: Audience) -> float | None:
-    """What a session says about the entries of one reader, in [0, 1]; None when it was not rewarded.
+    """What a session says about the entries of one reader, in [0, 1]; None when it was not rewarded, or for a teacher's
+    where the teacher had no say.
 
     A teacher's entry is there to make the final answer right: the reward. A student's is there to make the first try
     right: its own reward where a check read it, 0 where the teacher rejected it, else the reward. Rescue by the
     teacher must neither hide a harmful entry nor make a useful one look useless.
     """
     value = session.reward.value if session.reward else None
+    if audience == "teacher" and session.route is not None and session.route.lane == "auto":
+        return None
     if session.reward is None or value is None or audience == "teacher":
         return value
     first = [one.value for one in session.reward.steps if one.attempt == 1]
@@ -78,40 +86,61 @@ def outcome(session: Session, audience: Audience) -> float | None:
     return 0.0 if rejected else value
 
 
-def observed(entries: Sequence[Entry], recalled: Recalled, reward: float, rules: MemoryRules) -> tuple[Entry, ...]:
-    """The entries after one more session: those in trial or active that it matched have more evidence, and may move."""
+def observed(
+    entries: Sequence[Entry], recalled: Recalled, reward: float, rules: MemoryRules, compared: Compared | None = None
+) -> tuple[Entry, ...]:
+    """The entries after one more session: those in trial or active that it matched have more evidence, and may move.
+
+    `compared` is what the same task gave the other way round, for the entry that `recalled` chose beforehand.
+    """
     odds = dict(recalled.propensities)
-    shown = {entry.id for entry in recalled.shown}
+    pair = compared if compared is not None and compared.audience == recalled.audience else None
     return tuple(
-        _moved(_informed(entry, entry.id in shown, reward, odds[entry.id]), rules)
+        _moved(_informed(entry, recalled, reward, pair), rules)
         if entry.id in odds and entry.state in ("trial", "active")
         else entry
         for entry in entries
     )
 
 
-def refuted(entries: Sequence[Entry], lessons: Sequence[Entry], recalled: Recalled) -> tuple[Entry, ...]:
-    """The entries after a session that proved one of them wrong, which is then retired.
+def _informed(entry: Entry, recalled: Recalled, reward: float, pair: Compared | None) -> Entry:
+    """The entry with one more session: a pair where it was chosen for one, else what chance showed."""
+    shown = any(entry.id == other.id for other in recalled.shown)
+    if recalled.compared != entry.id:
+        odds = dict(recalled.propensities)[entry.id]
+        seen = observe(entry.evidence, shown=shown, reward=reward, propensity=odds)
+    elif pair is not None and pair.entry_id == entry.id:
+        with_it, without_it = (reward, pair.outcome) if shown else (pair.outcome, reward)
+        seen = observe_pair(entry.evidence, shown=shown, with_it=with_it, without_it=without_it)
+    else:
+        seen = count(entry.evidence, shown=shown, reward=reward)
+    return entry.model_copy(update={"evidence": seen})
 
-    The proof is in one session: the entry in trial was shown and the first try failed, and doing something else for the
-    same cue turned the failure into success by an executed check (so the other lesson is verified). An active entry has
-    evidence of its own and is left to it.
+
+def refuted(entries: Sequence[Entry], lessons: Sequence[Entry], recalled: Recalled) -> tuple[Entry, ...]:
+    """The entries after a session that spoke against one of them; retired once more sessions refuted it than it helped.
+
+    A session refutes an entry in trial that it saw, where the first try failed, and doing something else for the same
+    cue turned the failure into success by an executed check (so the other lesson is verified). One such session is
+    proof enough against a lesson that never worked, and not against one with successes of its own. An active entry
+    is left to its evidence.
     """
-    verified = {(one.cue.kind, folded(one.cue.text)): one.id for one in lessons if one.state == "trial"}
+    verified = {cue_key(one.cue): one.id for one in lessons if one.state == "trial"}
     shown = {entry.id for entry in recalled.shown}
     return tuple(
-        _into(entry, "retired", f"refuted by an executed check: {verified[entry.cue.kind, folded(entry.cue.text)]}")
-        if entry.id in shown
-        and entry.state == "trial"
-        and verified.get((entry.cue.kind, folded(entry.cue.text)), entry.id) != entry.id
+        _refuted(entry, verified[cue_key(entry.cue)])
+        if entry.id in shown and entry.state == "trial" and verified.get(cue_key(entry.cue), entry.id) != entry.id
         else entry
         for entry in entries
     )
 
 
-def _informed(entry: Entry, shown: bool, reward: float, propensity: float) -> Entry:
-    evidence = observe(entry.evidence, shown=shown, reward=reward, propensity=propensity)
-    return entry.model_copy(update={"evidence": evidence})
+def _refuted(entry: Entry, other: str) -> Entry:
+    times = entry.evidence.refuted + 1
+    counted = entry.model_copy(update={"evidence": entry.evidence.model_copy(update={"refuted": times})})
+    if times <= entry.evidence.successes_with:
+        return counted
+    return _into(counted, "retired", f"refuted by an executed check: {other} was right instead")
 
 
 def _moved(entry: Entry, rules: MemoryRules) -> Entry:
@@ -122,11 +151,27 @@ def _moved(entry: Entry, rules: MemoryRules) -> Entry:
         return _into(entry, "quarantined", f"it harms: e-value {harm:.3g} after {_counts(seen)}")
     if streak_chance(seen) < rules.streak_chance:
         return _into(entry, "retired", f"the last {seen.failures_in_row} sessions that saw it failed")
+    unpaid = _unpaid_rent(entry, rules)
+    if unpaid:
+        return _into(entry, "retired", unpaid)
     if entry.state == "trial" and help_ >= rules.promote_e:
         return _into(entry, "active", f"it helps: e-value {help_:.3g} after {_counts(seen)}")
     if entry.state == "trial" and _never_failed(seen, rules.promote_after):
         return _into(entry, "active", f"{seen.n_with} sessions saw it and none failed")
     return entry
+
+
+def _unpaid_rent(entry: Entry, rules: MemoryRules) -> str | None:
+    """Why the entry is not worth its tokens; asked once in `rent_period` matched sessions.
+
+    Its estimated lift must be worth its tokens, and at least `min_lift`. Where there is no control to tell, it stays.
+    """
+    sessions = entry.evidence.n_with + entry.evidence.n_without
+    gain = lift(entry.evidence)
+    if gain is None or sessions % rules.rent_period:
+        return None
+    rent = max(rules.min_lift, cost(entry) / rules.success_worth)
+    return f"its lift of {gain:+.3f} does not pay its rent of {rent:.3f}" if gain < rent else None
 
 
 def _never_failed(evidence: Evidence, enough: int | None) -> bool:
@@ -138,7 +183,8 @@ def _into(entry: Entry, state: str, reason: str) -> Entry:
 
 
 def _counts(evidence: Evidence) -> str:
-    return f"{evidence.n_with} sessions with and {evidence.n_without} without it"
+    both = f", {evidence.pairs} of them done both ways" if evidence.pairs else ""
+    return f"{evidence.n_with} sessions with and {evidence.n_without} without it{both}"
 
 
 def streak_chance(evidence: Evidence) -> float:

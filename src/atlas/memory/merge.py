@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from atlas.memory.recall import newest_session
 from atlas.memory.text import folded
-from atlas.schema import Audience, Cue, Entry, Evidence, Playbook, Provenance, content_hash, now
+from atlas.schema import Audience, Cue, Entry, Evidence, Playbook, content_hash, now
 
 _MAX_SESSIONS = 20
 """Sessions an entry's provenance names: the newest ones."""
@@ -14,7 +14,8 @@ _MAX_SESSIONS = 20
 
 def entry_id(audience: Audience, cue: Cue, action: str) -> str:
     """The same lesson has the same id, whoever writes it, whenever."""
-    return content_hash(audience, cue.kind, folded(cue.text), folded(action).rstrip(" .!"))[:16]
+    when = (cue.when.model_dump_json(),) if cue.when is not None else ()
+    return content_hash(audience, cue.kind, folded(cue.text), folded(action).rstrip(" .!"), *when)[:16]
 
 
 def merged(entries: Sequence[Entry], new: Iterable[Entry], max_entries: int) -> tuple[Entry, ...]:
@@ -40,11 +41,9 @@ def _joined(old: Entry, new: Entry) -> Entry:
     sessions = sorted({*old.provenance.sessions, *new.provenance.sessions})[-_MAX_SESSIONS:]
     source = old.provenance.model_copy(update={"sessions": tuple(sessions)})
     if new.state == "trial" and old.state in ("candidate", "retired"):
+        proof = {"reward_source": new.provenance.reward_source, "verdicts": new.provenance.verdicts}
         lifted = {"state": "trial", "reason": new.reason, "trust": new.trust, "evidence": Evidence()}
-        source = Provenance(
-            sessions=source.sessions, author=old.provenance.author, reward_source=new.provenance.reward_source
-        )
-        return old.model_copy(update={"provenance": source, **lifted})
+        return old.model_copy(update={"provenance": source.model_copy(update=proof), **lifted})
     return old.model_copy(update={"provenance": source})
 
 

@@ -23,11 +23,12 @@ class PlaybookMemory:
         self._curator = curator
 
     def recall(self, task: Task, background: Background, session_id: str) -> tuple[Recalled, Recalled]:
-        """What the student and the teacher of this session see."""
-        return (
-            recall(task, background.student, session_id, self._rules),
-            recall(task, background.teacher, session_id, self._rules),
-        )
+        """What the student and the teacher of this session see. At most one lesson of a session is compared."""
+        student = recall(task, background.student, session_id, self._rules)
+        teacher = recall(task, background.teacher, session_id, self._rules)
+        if student.compared is not None and teacher.compared is not None:
+            teacher = teacher.model_copy(update={"compared": None})
+        return student, teacher
 
     async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
         """New playbook versions after a judged session; empty when nothing changed, or when there is no reward.
@@ -53,7 +54,7 @@ class PlaybookMemory:
         entries = playbook.entries
         value = outcome(session, playbook.audience)
         if value is not None:
-            entries = observed(entries, recalled, value, self._rules)
+            entries = observed(entries, recalled, value, self._rules, session.compared)
         mine = [entry for entry in new if entry.audience == playbook.audience]
         entries = refuted(entries, mine, recalled)
         entries = merged(entries, mine, self._rules.max_entries)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from atlas.evidence import holdout, in_doubt
+from atlas.memory.predicate import holds
 from atlas.memory.rules import MemoryRules
 from atlas.memory.text import folded, occurs
 from atlas.models.text import estimate_tokens
@@ -22,7 +25,9 @@ def recall(task: Task, playbook: Playbook, session_id: str, rules: MemoryRules) 
         return Recalled(audience=playbook.audience, version=0)
     prompt = folded(task.prompt[:_SEARCHED])
     usable = [entry for entry in playbook.entries if entry.state in ("trial", "active")]
-    matching = [entry for entry in usable if entry.audience == playbook.audience and matches(entry.cue, prompt)]
+    matching = [
+        entry for entry in usable if entry.audience == playbook.audience and matches(entry.cue, prompt, task.payload)
+    ]
     chosen = _fitting(ranked(one_per_cue(matching)), rules)
     odds = {entry.id: 1 - _holdout(entry, rules) for entry in chosen}
     shown = tuple(entry for entry in chosen if _draw(session_id, entry.id) < odds[entry.id])
@@ -32,20 +37,34 @@ def recall(task: Task, playbook: Playbook, session_id: str, rules: MemoryRules) 
         shown=shown,
         held_out=tuple(entry.id for entry in chosen if entry not in shown),
         propensities=tuple(odds.items()),
+        compared=_most_doubted(chosen) if rules.compares else None,
     )
 
 
-def matches(cue: Cue, folded_prompt: str) -> bool:
+def matches(cue: Cue, folded_prompt: str, payload: Mapping[str, Any] | None = None) -> bool:
     """Whether an entry applies to a task whose prompt was folded."""
+    if cue.when is not None:
+        return holds(cue.when, folded_prompt, payload or {})
     return cue.kind == "always" or occurs(folded(cue.text), folded_prompt)
+
+
+def _most_doubted(chosen: Sequence[Entry]) -> str | None:
+    """Of the entries whose harm is not ruled out the one that is suspected most; by earlier sessions alone."""
+    doubted = [entry for entry in chosen if in_doubt(entry.evidence)]
+    return max(doubted, key=lambda one: (one.evidence.log_e_harm, one.id)).id if doubted else None
 
 
 def one_per_cue(entries: Sequence[Entry]) -> list[Entry]:
     """Of entries with the same cue the one with the better record; of equal ones the newest."""
-    best: dict[tuple[str, str], Entry] = {}
+    best: dict[str, Entry] = {}
     for entry in sorted(entries, key=lambda one: (standing(one), newest_session(one), one.id)):
-        best[entry.cue.kind, folded(entry.cue.text)] = entry
+        best[cue_key(entry.cue)] = entry
     return list(best.values())
+
+
+def cue_key(cue: Cue) -> str:
+    """What two cues for the same tasks have in common."""
+    return cue.when.model_dump_json() if cue.when is not None else f"{cue.kind} {folded(cue.text)}"
 
 
 def ranked(entries: Sequence[Entry]) -> list[Entry]:
@@ -67,15 +86,20 @@ def _fitting(entries: Sequence[Entry], rules: MemoryRules) -> list[Entry]:
     chosen: list[Entry] = []
     left = rules.max_tokens
     for entry in entries:
-        cost = estimate_tokens(f"- {entry.cue.text}: {entry.action}\n")
-        if len(chosen) < rules.max_shown and cost <= left:
+        if len(chosen) < rules.max_shown and cost(entry) <= left:
             chosen.append(entry)
-            left -= cost
+            left -= cost(entry)
     return chosen
 
 
+def cost(entry: Entry) -> int:
+    """Tokens of an entry in a prompt, by estimate."""
+    return estimate_tokens(f"- {entry.cue.text}: {entry.action}\n")
+
+
 def _holdout(entry: Entry, rules: MemoryRules) -> float:
-    return rules.holdout_trial if entry.state == "trial" else rules.holdout_active
+    share = rules.holdout_trial if entry.state == "trial" else rules.holdout_active
+    return holdout(entry.evidence, share)
 
 
 def _draw(session_id: str, entry_id: str) -> float:

@@ -57,7 +57,7 @@ async def open_runtime(
             tags=config.adaptive_teaching.default_tags,
         )
         rewarder = rewarder_of(config, models, folder)
-        memory = memory_of(config, models)
+        memory = memory_of(config, models, folder)
         spans = export_spans(bus, config.telemetry, agent=config.agent.name, clean=safety.boundary.noun)
         held += [spans] if spans else []
         store = await _store(config, folder, safety)

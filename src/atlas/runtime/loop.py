@@ -11,6 +11,7 @@ from atlas.lanes import LanePlay
 from atlas.memory import Memory
 from atlas.models import Caller, Journal, OnText
 from atlas.roles import Scene
+from atlas.runtime.comparing import Bounds, Comparing
 from atlas.runtime.desk import TriageDesk
 from atlas.runtime.trace import SessionTrace
 from atlas.schema import Background, Lane, Playbook, Recalled, Session, Task
@@ -74,6 +75,8 @@ class Loop:
         self._lanes = lanes
         self._judges = judges
         self._limits = limits
+        bounds = Bounds(timeout_s=limits.call_timeout_s, max_tokens=limits.max_tokens)
+        self._comparing = Comparing(lanes, judges, store, bounds)
 
     async def play(self, opening: Opening) -> Session:
         """Take the task to its answer. Nothing but the lane stands between the caller and the answer."""
@@ -99,10 +102,11 @@ class Loop:
         return trace.session()
 
     async def settle(self, task: Task, trace: SessionTrace, journal: Journal) -> Session:
-        """Judge the answered session, learn from it, commit both. Runs after the caller has the answer."""
+        """Judge the answered session, play its control, learn, commit. Runs after the caller has the answer."""
         caller = Caller(trace, journal=journal, call_timeout_s=self._limits.call_timeout_s)
         await self._judges.reward(trace.session(), caller)
         try:
+            await self._comparing.compare(trace.session(), trace, trace.events)
             await self._learn(task, trace, caller)
         except (ModelError, BudgetError, StoreError) as error:
             await trace.record(LearningFailed(failure=Failure.of(error)))

@@ -13,6 +13,7 @@ from atlas.schema.memory import (
     Evidence,
     Outcome,
     Playbook,
+    Predicate,
     Provenance,
     Recalled,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Playbook",
+    "Predicate",
     "Principle",
     "Provenance",
     "Purpose",

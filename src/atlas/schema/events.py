@@ -10,13 +10,16 @@ from pydantic import Field
 from atlas.schema.base import Noun
 from atlas.schema.chat import Completion, Effect, Request, ToolCall
 from atlas.schema.errors import AtlasError
-from atlas.schema.judgement import Reward, Verdict
+from atlas.schema.judgement import Reward, Score, Verdict
 from atlas.schema.memory import Recalled
 from atlas.schema.task import Dossier, Lane, Route, Task
 from atlas.schema.work import Attempt, Plan, Review, ToolUse
 
-Actor = Literal["student", "teacher", "judge", "arbiter", "probe", "curator"]
-Purpose = Literal["plan", "plan_review", "step", "answer", "verify", "synthesis", "judge", "arbiter", "probe", "learn"]
+Actor = Literal["student", "teacher", "judge", "arbiter", "probe", "curator", "control"]
+"""`control` is everything that is asked a second time to measure what a lesson changes."""
+Purpose = Literal[
+    "plan", "plan_review", "step", "answer", "verify", "synthesis", "judge", "arbiter", "probe", "learn", "control"
+]
 Status = Literal["running", "succeeded", "failed", "cancelled", "interrupted"]
 
 
@@ -209,6 +212,20 @@ class Rewarded(Noun):
     reward: Reward
 
 
+class Compared(Noun):
+    """The task was done once more with one lesson withheld, or shown where it had been withheld."""
+
+    type: Literal["compared"] = "compared"
+    audience: Literal["student", "teacher"]
+    """Whose lesson."""
+    entry_id: str
+    """Which lesson."""
+    shown: bool
+    """Whether the session itself saw it; the second time was the other way round."""
+    outcome: Score
+    """What the second time says about the lesson's reader, as `memory.outcome` reads a session."""
+
+
 class Learnt(Noun):
     """A playbook got a new version because of this session."""
 
@@ -255,6 +272,7 @@ Body = Annotated[
     | Judged
     | JudgeFailed
     | Rewarded
+    | Compared
     | Learnt
     | LearningFailed
     | Finished,

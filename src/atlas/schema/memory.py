@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from atlas.schema.base import Noun, content_hash, now
 from atlas.schema.task import Lane
@@ -14,13 +14,38 @@ Audience = Literal["student", "teacher"]
 EntryState = Literal["candidate", "trial", "active", "retired", "quarantined"]
 
 
+class Predicate(Noun):
+    """A condition on a task; every part that is given must hold. Words are compared as a keyword is."""
+
+    all_of: tuple[str, ...] = ()
+    """Words or phrases that all occur in the prompt."""
+    any_of: tuple[str, ...] = ()
+    """Of these at least one occurs."""
+    none_of: tuple[str, ...] = ()
+    """None of these occurs."""
+    field: str = ""
+    """A key of the task's payload; dots reach into objects. Empty: the payload is not looked at."""
+    op: Literal["is", "is_not", "at_least", "at_most", "contains", "exists"] = "exists"
+    """How the field is compared with `value`; a field that is missing or of another type does not hold."""
+    value: str | float | bool | None = None
+    """What it is compared with."""
+
+
 class Cue(Noun):
     """When an entry applies. Data that is compared, never code or a regex that runs."""
 
-    kind: Literal["keyword", "always"] = "keyword"
-    """`keyword`: the words occur in the task; `always`: every task of the key."""
+    kind: Literal["keyword", "always", "predicate"] = "keyword"
+    """`keyword`: the words occur in the task; `always`: every task of the key; `predicate`: what `when` says."""
     text: str = ""
-    """The keyword or phrase, compared case-insensitively on word boundaries."""
+    """The keyword or phrase, compared case-insensitively on word boundaries; for a predicate its name in the prompt."""
+    when: Predicate | None = None
+    """The condition of a predicate."""
+
+    @model_validator(mode="after")
+    def _has_its_condition(self) -> Cue:
+        if (self.kind == "predicate") != (self.when is not None):
+            raise ValueError("a cue of kind predicate has a condition in `when`, and no other has")
+        return self
 
 
 class Provenance(Noun):
@@ -32,6 +57,10 @@ class Provenance(Noun):
     """The model or person that wrote it."""
     reward_source: str = "none"
     """Which evidence rewarded those sessions: check, judges, arbiter, human."""
+    verdicts: tuple[str, ...] = ()
+    """The judges whose verdicts rewarded them."""
+    lineage: tuple[str, ...] = ()
+    """Where it came from before, oldest first: `key@version` of a playbook, or the name of an imported file."""
 
 
 class Evidence(Noun):
@@ -53,6 +82,14 @@ class Evidence(Noun):
     """Sessions that saw the entry and failed."""
     failures_in_row: int = 0
     """Of those the newest ones, without a success between them."""
+    pairs: int = 0
+    """Tasks that were done both with and without it."""
+    pair_gain: float = 0.0
+    """Sum over them of the reward with it less the reward without it."""
+    pair_square: float = 0.0
+    """Sum of the squares of these differences."""
+    refuted: int = 0
+    """Sessions in which it was shown, failed, and something else was verified to be right."""
 
 
 class Entry(Noun):
@@ -115,6 +152,9 @@ class Recalled(Noun):
     """Ids of matching entries withheld at random, as the control arm."""
     propensities: tuple[tuple[str, float], ...] = ()
     """(entry id, probability of being shown) of every matching entry."""
+    compared: str | None = None
+    """Id of the entry whose effect this session measures by doing the task once more without it, or with it where it
+    was withheld; chosen before the session by the evidence so far."""
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -61,6 +61,8 @@ class Session(Noun):
     """Whether the teacher accepted it; None when nobody reviewed it."""
     reward: Reward | None = None
     """None until judged; a reward without a value means that no judge could tell."""
+    compared: ev.Compared | None = None
+    """What the same task gave with a lesson shown or withheld; None where it was done once."""
     usage: tuple[RoleUsage, ...] = ()
     """Consumption by role."""
     failure: ev.Failure | None = None
@@ -129,6 +131,8 @@ def rebuild(events: Iterable[ev.Event]) -> Session:
                 state |= {"answer": answer, "accepted": accepted}
             case ev.Rewarded(reward=reward):
                 state["reward"] = reward
+            case ev.Compared() as body:
+                state["compared"] = body
             case ev.Finished(status=status, failure=failure):
                 state |= {"status": status, "failure": failure, "finished_at": event.at}
             case ev.SessionResumed():

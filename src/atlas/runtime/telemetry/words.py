@@ -77,7 +77,7 @@ def said(body: ev.Body) -> str:
             return _call(body)
         case ev.Planned() | ev.Attempted() | ev.Reviewed() | ev.Answered() | ev.Degraded():
             return _work(body)
-        case ev.Judged() | ev.JudgeFailed() | ev.Rewarded() | ev.Learnt() | ev.LearningFailed():
+        case ev.Judged() | ev.JudgeFailed() | ev.Rewarded() | ev.Compared() | ev.Learnt() | ev.LearningFailed():
             return _after(body)
         case _:
             return _way(body)
@@ -128,7 +128,7 @@ def _work(body: ev.Planned | ev.Attempted | ev.Reviewed | ev.Answered | ev.Degra
             return f"degraded: {safe(what)}{_failure(failure)}"
 
 
-def _after(body: ev.Judged | ev.JudgeFailed | ev.Rewarded | ev.Learnt | ev.LearningFailed) -> str:
+def _after(body: ev.Judged | ev.JudgeFailed | ev.Rewarded | ev.Compared | ev.Learnt | ev.LearningFailed) -> str:
     match body:
         case ev.Judged(verdict=verdict):
             return _verdict(verdict)
@@ -136,6 +136,8 @@ def _after(body: ev.Judged | ev.JudgeFailed | ev.Rewarded | ev.Learnt | ev.Learn
             return f"judge {safe(judge, 60)} gave no verdict{_failure(failure)}"
         case ev.Rewarded(reward=reward):
             return _reward(reward)
+        case ev.Compared(entry_id=entry_id, shown=shown, outcome=outcome):
+            return f"once more {'without' if shown else 'with'} lesson {safe(entry_id, 20)}: {outcome:.2f}"
         case ev.Learnt(audience=audience, version=version, added=added, changed=changed):
             return f"learnt: {audience}'s playbook version {version}, {len(added)} new, {len(changed)} changed"
         case ev.LearningFailed(failure=failure):

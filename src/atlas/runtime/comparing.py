@@ -1,0 +1,166 @@
+"""One task done once more without a lesson, or with it where it was withheld: the control of one session.
+
+Nobody waits for it, its answer goes to nobody, and what it costs is on the session's record under the actor `control`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from atlas.judges import Rewarder
+from atlas.lanes import LanePlay
+from atlas.memory import outcome
+from atlas.models import Caller, Journal
+from atlas.roles import Scene
+from atlas.schema import Attempt, Body, Entry, Event, Lane, Recalled, Review, Session, Trace, now
+from atlas.schema.errors import AtlasError, JudgeError, StoreError
+from atlas.schema.events import (
+    Attempted,
+    Compared,
+    Degraded,
+    Failure,
+    ModelCalled,
+    ModelFailed,
+    Reviewed,
+    ToolCalled,
+    ToolStarted,
+)
+from atlas.store import Store
+
+CONTROL_ATTEMPT = 0
+"""The attempt that calls of a control are recorded under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of a control."""
+
+    timeout_s: float
+    """Seconds of one model or tool call."""
+    max_tokens: int | None
+    """Tokens of all its calls together; None is unbounded."""
+
+
+class ControlTrace:
+    """Passes a control's calls on to the session's record, marked as such, and keeps its work to itself."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.attempts: list[Attempt] = []
+        self.reviews: list[Review] = []
+
+    @property
+    def session_id(self) -> str:
+        """The session whose control it is."""
+        return self._trace.session_id
+
+    async def record(self, body: Body) -> Event:
+        """Record a call; keep an attempt or a review; let the rest go.
+
+        Raises:
+            StoreError: neither the store nor its local spool could take it.
+        """
+        match body:
+            case ModelCalled() | ModelFailed():
+                marks = {"actor": "control", "purpose": "control", "attempt": CONTROL_ATTEMPT}
+                return await self._trace.record(body.model_copy(update=marks))
+            case ToolStarted() | ToolCalled():
+                return await self._trace.record(body.model_copy(update={"attempt": CONTROL_ATTEMPT}))
+            case Attempted(attempt=attempt):
+                self.attempts.append(attempt)
+            case Reviewed(review=review):
+                self.reviews.append(review)
+            case _:
+                pass
+        return Event(session_id=self.session_id, seq=0, at=now(), body=body)
+
+
+class Comparing:
+    """Plays the control of a session and says what it came to."""
+
+    def __init__(self, lanes: Mapping[Lane, LanePlay], judges: Rewarder, store: Store, bounds: Bounds) -> None:
+        self._lanes = lanes
+        self._judges = judges
+        self._store = store
+        self._bounds = bounds
+
+    async def compare(self, session: Session, trace: Trace, events: Sequence[Event]) -> None:
+        """Play the session's control, where its memory chose one, and record what it came to.
+
+        A student's lesson is measured on a first try alone, a teacher's on the session's lane. Where the control fails
+        or has no reward that is recorded, and the session counts without a comparison.
+
+        Raises:
+            StoreError: the record could not be written, or a withheld lesson could not be read.
+        """
+        recalled = _chosen(session)
+        if recalled is None or session.compared is not None or session.reward is None or session.reward.value is None:
+            return
+        entry = await self._entry(session, recalled)
+        if entry is None:
+            return
+        shown = entry in recalled.shown
+        try:
+            value = await self._played(session, _turned(recalled, entry, shown=shown), trace, events)
+        except StoreError:
+            raise
+        except AtlasError as error:
+            await trace.record(Degraded(what=f"no control for lesson {entry.id}", failure=Failure.of(error)))
+            return
+        await trace.record(Compared(audience=recalled.audience, entry_id=entry.id, shown=shown, outcome=value))
+
+    async def _entry(self, session: Session, recalled: Recalled) -> Entry | None:
+        """The lesson to be measured; the words of a withheld one are in the version the session ran with."""
+        known = recalled.shown
+        if recalled.compared in recalled.held_out:
+            task = session.task
+            book = await self._store.playbook(task.tenant, task.learning_key, recalled.audience, recalled.version)
+            known = book.entries
+        return next((entry for entry in known if entry.id == recalled.compared), None)
+
+    async def _played(self, session: Session, recalled: Recalled, trace: Trace, events: Sequence[Event]) -> float:
+        control = ControlTrace(trace)
+        caller = Caller(
+            control,
+            journal=Journal(event for event in events if _reusable(event)),
+            max_tokens=self._bounds.max_tokens,
+            call_timeout_s=self._bounds.timeout_s,
+        )
+        audience = recalled.audience
+        lane: Lane = "auto" if audience == "student" or session.route is None else session.route.lane
+        seen = session.model_copy(update={f"{audience}_memory": recalled})
+        scene = Scene(session.task, seen.student_memory, seen.teacher_memory, caller)
+        played = await self._lanes[lane].play(scene)
+        work = {"attempts": tuple(control.attempts), "reviews": tuple(control.reviews), "answer": played.answer}
+        done = seen.model_copy(update={**work, "accepted": played.accepted, "reward": None, "plan": None})
+        reward = await self._judges.reward(done, caller)
+        value = outcome(done.model_copy(update={"reward": reward}), audience)
+        if value is None:
+            raise JudgeError(f"The control of session {session.id} has no reward.", reward.reason)
+        return value
+
+
+def _chosen(session: Session) -> Recalled | None:
+    """Whose lesson is to be measured. A teacher's has no effect where the teacher had no say."""
+    if session.student_memory.compared is not None:
+        return session.student_memory
+    supervised = session.route is not None and session.route.lane != "auto"
+    return session.teacher_memory if session.teacher_memory.compared is not None and supervised else None
+
+
+def _turned(recalled: Recalled, entry: Entry, *, shown: bool) -> Recalled:
+    """What is recalled, with one lesson the other way round."""
+    rest = tuple(one for one in recalled.shown if one.id != entry.id)
+    return recalled.model_copy(update={"shown": rest if shown else (*rest, entry)})
+
+
+def _reusable(event: Event) -> bool:
+    """What a control need not do again: its own finished calls, and the same tool calls of the first attempt."""
+    match event.body:
+        case ModelCalled(actor="control"):
+            return True
+        case ToolCalled(attempt=attempt):
+            return attempt == 1
+        case _:
+            return False
