@@ -76,6 +76,7 @@ BODIES: list[Body] = [
     ev.Judged(verdict=Verdict(judge="check:sum", score=1.0)),
     ev.JudgeFailed(judge="rim", failure=FAILURE),
     ev.Rewarded(reward=Reward(value=0.9, source="check")),
+    ev.Compared(audience="student", entry_id="e1", shown=True, outcome=0.0),
     ev.Learnt(audience="student", version=2, added=("e1",)),
     ev.LearningFailed(failure=FAILURE),
 ]
