@@ -9,6 +9,7 @@ from typing import Protocol
 
 from atlas.models import Journal, OnText
 from atlas.runtime.loop import Loop, Opening
+from atlas.runtime.pauses import Pauses
 from atlas.runtime.replaying import Replayed, replay
 from atlas.runtime.running import Running
 from atlas.runtime.telemetry import EventBus
@@ -20,6 +21,8 @@ from atlas.store import Store
 
 _ENDS = (SessionStarted, SessionResumed, Answered, Finished, Rewarded)
 """What subscribers hear of a session whose steps are not told."""
+DOOR = 64
+"""Sessions that enter at a time. Thousands that start in one turn of the event loop would hold it for all others."""
 
 
 class Closable(Protocol):
@@ -51,6 +54,8 @@ class Runtime:
         self._closables = closables
         self._publish = bus.publish if tells_steps else self._publish_ends
         self._running: set[Running] = set()
+        self._door = asyncio.Semaphore(DOOR)
+        self._pauses = Pauses()
 
     async def start(
         self,
@@ -161,7 +166,9 @@ class Runtime:
         background: Background | None = None,
     ) -> Running:
         trace = SessionTrace(new_id(), self.store, self._publish)
-        await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=metadata))
+        async with self._door:
+            await asyncio.sleep(0)  # a recorded event may come back without a wait: those behind the door need a turn
+            await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=metadata))
         return self._track(
             Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background, on_text=on_text)
         )
@@ -169,5 +176,10 @@ class Runtime:
     def _track(self, opening: Opening) -> Running:
         running = Running(self._loop, opening)
         self._running.add(running)
-        running.when_done(lambda: self._running.discard(running))
+        self._pauses.crowd(len(self._running))
+        running.when_done(lambda: self._left(running))
         return running
+
+    def _left(self, running: Running) -> None:
+        self._running.discard(running)
+        self._pauses.crowd(len(self._running))
