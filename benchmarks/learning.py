@@ -64,6 +64,14 @@ def rows(receipts: Sequence[Receipt]) -> list[tuple[str, str, str]]:
         ("success with the loop, first third", over(third("with_loop", 0)), ""),
         ("success with the loop, last third", over(third("with_loop", 2)), ""),
         ("last third minus first third", over(lambda r: third("with_loop", 2)(r) - third("with_loop", 0)(r)), "> 0"),
+        ("first try before any help, first third", over(third("first_try", 0)), ""),
+        ("first try before any help, last third", over(third("first_try", 2)), ""),
+        ("its rise", over(lambda r: third("first_try", 2)(r) - third("first_try", 0)(r)), "> 0"),
+        (
+            "first try, last third, minus student alone",
+            over(lambda r: third("first_try", 2)(r) - third("student_alone", 2)(r)),
+            "> 0",
+        ),
         ("success of the student alone, last third", over(third("student_alone", 2)), ""),
         (
             "last third minus student alone",

@@ -86,12 +86,14 @@ def curves(points: Sequence[Point]) -> Text:
     """Success of the loop and of the student alone, and tokens, each window one bar."""
     windows = [points[at : at + WINDOW] for at in range(0, len(points), WINDOW)]
     loop = [sum(p.loop for p in part) / len(part) for part in windows]
+    first = [sum(p.first_try for p in part) / len(part) for part in windows]
     alone = [sum(p.alone for p in part) / len(part) for part in windows]
     tokens = [sum(p.tokens for p in part) / len(part) for part in windows]
     most = max(tokens, default=1.0) or 1.0
     text = Text("\n")
     for label, values, scale, style in (
         ("success with loop ", loop, 1.0, "green"),
+        ("first try, unaided", first, 1.0, "green"),
         ("success alone     ", alone, 1.0, "yellow"),
         ("tokens per ticket ", tokens, most, "cyan"),
     ):
@@ -110,8 +112,12 @@ def receipt_table(receipt: Receipt) -> Table:
     table.add_column("with the loop", justify="right")
     table.add_column("student alone", justify="right")
     loop, alone = receipt.success_by_third["with_loop"], receipt.success_by_third["student_alone"]
-    for name, at in (("success, first third", 0), ("success, middle third", 1), ("success, last third", 2)):
-        table.add_row(name, _rate(loop[at]), _rate(alone[at]))
+    first = receipt.success_by_third["first_try"]
+    thirds = ("first", "middle", "last")
+    for at, name in enumerate(thirds):
+        table.add_row(f"success, {name} third", _rate(loop[at]), _rate(alone[at]))
+    for at, name in enumerate(thirds):
+        table.add_row(f"first try before any help, {name} third", _rate(first[at]), "")
     table.add_row("success, all", _rate(receipt.success["with_loop"]), _rate(receipt.success["student_alone"]))
     table.add_row("gain, paired (last third)", _rate(receipt.gain_last_third, sign=True), "")
     better, worse = receipt.discordant

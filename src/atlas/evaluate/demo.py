@@ -50,7 +50,7 @@ def demo_config(*, learn: bool = True, storage: bool = True) -> AtlasConfig:
             "teacher": {"llm": {**pocket, "model": "pocket-teacher"}},
             "checks": [{"type": "python", "name": "desk", "import_path": "atlas.evaluate.desk:check", "dense": True}],
             "adaptive_teaching": {
-                "history": {"limit": 40},
+                "history": {"limit": 400},
                 "probe": {"enabled": False, "thresholds": {"auto": 0.75, "paired": 0.4, "coach": 0.2}},
             },
             "learning": {"enabled": learn},

@@ -49,7 +49,7 @@ class Receipt(Noun):
     success: dict[str, SuccessRate]
     """`with_loop` and `student_alone`, over the whole stream."""
     success_by_third: dict[str, tuple[SuccessRate, SuccessRate, SuccessRate]]
-    """The same for each third."""
+    """The same for each third, and `first_try`: the agent's own first attempts in the loop, before any help."""
     gain: SuccessRate
     """Paired difference of success, loop minus alone, over the whole stream."""
     gain_last_third: SuccessRate
@@ -90,6 +90,7 @@ def receipt(points: Sequence[Point], *, seed: int, harmful: HarmfulEntry, second
         success={"with_loop": _rate([p.loop for p in points]), "student_alone": _rate([p.alone for p in points])},
         success_by_third={
             "with_loop": _rates([[p.loop for p in part] for part in parts]),
+            "first_try": _rates([[p.first_try for p in part] for part in parts]),
             "student_alone": _rates([[p.alone for p in part] for part in parts]),
         },
         gain=_gain(points),

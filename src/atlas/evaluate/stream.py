@@ -23,6 +23,8 @@ class Point(Noun):
     """The task's group."""
     loop: float
     """Reward with the loop; a session without an answer counts 0."""
+    first_try: float
+    """1 where the agent's first attempt in the loop stood, with its lessons and before any help; else 0."""
     alone: float
     """Reward of the student alone on the same task; a session without an answer counts 0."""
     lane: Lane
@@ -78,6 +80,7 @@ def _point(index: int, session: Session, control: Session) -> Point:
         session_id=session.id,
         learning_key=session.task.learning_key,
         loop=_success(session),
+        first_try=float(session.status == "succeeded" and session.first_try is True),
         alone=_success(control),
         lane=session.route.lane if session.route else "auto",
         attempts=len(session.attempts),
