@@ -10,15 +10,13 @@ from pydantic import Field
 
 from atlas.judges.base import Arbiter, Check, Judge
 from atlas.judges.dense import attempt_rewards, weighted_mean
+from atlas.judges.reading import MeanReading, WeightedReading
+from atlas.judges.sampling import Draw, drawn
+from atlas.judges.weighing import PanelWeights
 from atlas.models import Caller
 from atlas.schema import Noun, Reward, Session, Verdict
-from atlas.schema.errors import AtlasError, StoreError
+from atlas.schema.errors import AtlasError, ConfigError, StoreError
 from atlas.schema.events import Failure, Judged, JudgeFailed, Rewarded
-
-_FIRST_SAMPLES = 2
-_DECIDED = 0.5
-_MARGIN = 0.1
-"""How far from the middle every score must lie for a decision to be clear."""
 
 
 class EnsembleRules(Noun):
@@ -30,7 +28,9 @@ class EnsembleRules(Noun):
     uncertainty_threshold: float = Field(default=0.3, ge=0, le=1)
     """Largest uncertainty of a sample above which the arbiter is asked."""
     max_samples: int = Field(default=4, ge=1)
-    """Samples at most; two are always asked where there are two."""
+    """Samples at most; two are always asked where there are two. Fitted weights have their own number."""
+    auto_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the surest auto sessions that the model judges are asked about; less sure ones are asked about more."""
     workers: int = Field(default=4, ge=1)
     """Judges of one session that work at once."""
     always_sample: bool = False
@@ -47,12 +47,26 @@ class Ensemble:
         arbiter: Arbiter | None = None,
         *,
         rules: EnsembleRules | None = None,
+        weights: PanelWeights | None = None,
     ) -> None:
-        """`samples` are asked in their order; neighbours had better differ in model family or temperature."""
+        """`samples` are asked in their order; neighbours had better differ in model family or temperature.
+
+        With `weights` the samples they name are asked, in their order.
+
+        Raises:
+            ConfigError: the weights name a judge that is not among the samples.
+        """
         self._checks = tuple(checks)
         self._rules = rules or EnsembleRules()
-        self._samples = tuple(samples[: self._rules.max_samples])
         self._arbiter = arbiter
+        if weights is None:
+            self._samples = tuple(samples[: self._rules.max_samples])
+            self._reading = MeanReading(
+                spread=self._rules.variance_threshold, uncertainty=self._rules.uncertainty_threshold
+            )
+        else:
+            self._samples = _named(samples, weights)
+            self._reading = WeightedReading(weights)
 
     async def reward(self, session: Session, caller: Caller) -> Reward:
         """The reward of an answered session; its verdicts, failures and itself are recorded on the caller's trace.
@@ -62,64 +76,62 @@ class Ensemble:
         """
         said = await self._ask(self._checks, session, caller)
         checked = [(check, one) for check, one in zip(self._checks, said, strict=True) if one is not None]
-        sampled = () if checked and not self._rules.always_sample else await self._sample(session, caller)
+        draw = drawn(session, self._rules.auto_share)
+        sampled: tuple[Verdict, ...] = ()
+        if draw.judged and (not checked or self._rules.always_sample):
+            sampled = await self._sample(session, caller)
         if checked:
             reward = _checked(checked, sampled)
             steps = await attempt_rewards(checked, session, caller)
             reward = reward.model_copy(update={"steps": steps})
         else:
-            reward = await self._settled(sampled, session, caller)
+            reward = await self._settled(sampled, draw, session, caller)
         await caller.trace.record(Rewarded(reward=reward))
         return reward
 
     async def _sample(self, session: Session, caller: Caller) -> tuple[Verdict, ...]:
-        """Two samples, then one more at a time until the decision is clear or only the arbiter can help."""
-        given = _given(await self._ask(self._samples[:_FIRST_SAMPLES], session, caller))
-        for judge in self._samples[_FIRST_SAMPLES:]:
-            if len(given) >= _FIRST_SAMPLES and (self._clear(given) or (self._arbiter and self._doubted(given))):
-                break
+        """The first samples, then one more at a time until the decision is clear or only the arbiter can help."""
+        first = self._reading.first
+        given = _given(await self._ask(self._samples[:first], session, caller))
+        for judge in self._samples[first:]:
+            if len(given) >= first:
+                read = self._reading.read(given, session)
+                if read.clear or (self._arbiter and read.doubted):
+                    break
             given += _given(await self._ask((judge,), session, caller))
         return given
 
-    def _doubted(self, given: Sequence[Verdict]) -> bool:
-        return max(one.uncertainty for one in given) > self._rules.uncertainty_threshold
+    async def _settled(self, given: tuple[Verdict, ...], draw: Draw, session: Session, caller: Caller) -> Reward:
+        """The arbiter's word where it is needed and to be had; else what the samples say; else no value."""
+        told = {"propensity": draw.propensity, "thresholds": self._reading.thresholds}
+        if not draw.judged:
+            return Reward(source="none", reason=draw.reason, propensity=draw.propensity, drawn=False)
+        doubt = self._doubt(given, session)
+        word, escalated = None, False
+        if doubt is not None and self._arbiter is not None:
+            escalated = True
+            word = await _recorded(self._arbiter.name, self._arbiter.settle(session, given, caller), caller)
+            doubt = doubt if word else f"{doubt}; the arbiter gave no verdict"
+        elif doubt is not None and given:
+            doubt = f"{doubt}; no arbiter is configured"
+        if word is not None:
+            found = Reward(value=word.score, uncertainty=word.uncertainty, source="arbiter", verdicts=(*given, word))
+        elif given:
+            read = self._reading.read(given, session)
+            found = Reward(value=read.value, uncertainty=read.uncertainty, source="judges", verdicts=given)
+            escalated = escalated or (self._reading.fitted and len(given) > self._reading.first)
+        else:
+            found = Reward(source="none")
+        return found.model_copy(update={**told, "escalated": escalated, "reason": doubt or ""})
 
-    def _clear(self, given: Sequence[Verdict]) -> bool:
-        scores = [one.score for one in given]
-        decided = min(scores) >= _DECIDED + _MARGIN or max(scores) <= _DECIDED - _MARGIN
-        return decided and pstdev(scores) <= self._rules.variance_threshold and not self._doubted(given)
-
-    async def _settled(self, given: tuple[Verdict, ...], session: Session, caller: Caller) -> Reward:
-        """The arbiter's word where it is needed and to be had; else the mean of the samples; else no value."""
-        doubt = self._doubt(given)
-        if doubt is None:
-            return _mean(given)
-        if self._arbiter is None:
-            return _mean(given, f"{doubt}; no arbiter is configured" if given else doubt)
-        word = await _recorded(self._arbiter.name, self._arbiter.settle(session, given, caller), caller)
-        if word is None:
-            return _mean(given, f"{doubt}; the arbiter gave no verdict", escalated=True)
-        return Reward(
-            value=word.score,
-            uncertainty=word.uncertainty,
-            source="arbiter",
-            verdicts=(*given, word),
-            escalated=True,
-            reason=doubt,
-        )
-
-    def _doubt(self, given: Sequence[Verdict]) -> str | None:
+    def _doubt(self, given: Sequence[Verdict], session: Session) -> str | None:
         if not self._samples and self._arbiter is None:
             return "no check gave a verdict" if self._checks else "no judge is configured"
         if not self._samples:
             return "only an arbiter is configured"
-        if len(given) < min(_FIRST_SAMPLES, len(self._samples)):
+        if len(given) < min(self._reading.first, len(self._samples)):
             return f"{len(given)} of {len(self._samples)} judges gave a verdict"
-        spread = pstdev([one.score for one in given])
-        if spread > self._rules.variance_threshold:
-            return f"the scores spread by {spread:.2f}"
-        worst = max(one.uncertainty for one in given)
-        return f"a judge doubts ({worst:.2f})" if self._doubted(given) else None
+        return self._reading.read(given, session).doubt
 
     async def _ask(self, judges: Sequence[Judge], session: Session, caller: Caller) -> list[Verdict | None]:
         """What each judge said, in the judges' order, None where it failed; recorded as it comes."""
@@ -147,14 +159,15 @@ def _checked(checked: Sequence[tuple[Check, Verdict]], sampled: tuple[Verdict, .
     )
 
 
-def _mean(given: tuple[Verdict, ...], reason: str = "", *, escalated: bool = False) -> Reward:
-    if not given:
-        return Reward(source="none", escalated=escalated, reason=reason)
-    scores = [one.score for one in given]
-    doubt = max(pstdev(scores), fmean(one.uncertainty for one in given))
-    return Reward(
-        value=fmean(scores), uncertainty=doubt, source="judges", verdicts=given, escalated=escalated, reason=reason
-    )
+def _named(samples: Sequence[Judge], weights: PanelWeights) -> tuple[Judge, ...]:
+    by_name = {judge.name: judge for judge in samples}
+    missing = [name for name in weights.judges if name not in by_name]
+    if missing:
+        raise ConfigError(
+            f"The judge weights were fitted for {missing[0]}, which is not configured.",
+            "Configure it, or fit anew: atlas judge calibrate",
+        )
+    return tuple(by_name[name] for name in weights.judges)
 
 
 async def _recorded(name: str, verdict: Awaitable[Verdict], caller: Caller) -> Verdict | None:

@@ -3,7 +3,7 @@
 from atlas.schema.base import Noun, content_hash, new_id, now
 from atlas.schema.chat import Completion, Effect, FinishReason, Message, Request, ToolCall, ToolSpec, Usage
 from atlas.schema.events import Actor, Body, Event, Failure, Purpose, Status
-from atlas.schema.judgement import Principle, Reward, StepReward, Verdict
+from atlas.schema.judgement import Principle, Reward, Score, StepReward, Verdict
 from atlas.schema.memory import (
     Audience,
     Background,
@@ -57,6 +57,7 @@ __all__ = [
     "Reward",
     "RoleUsage",
     "Route",
+    "Score",
     "Session",
     "Status",
     "Step",

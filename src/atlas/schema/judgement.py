@@ -69,3 +69,9 @@ class Reward(Noun):
     """Why it escalated, or why there is no value."""
     steps: tuple[StepReward, ...] = ()
     """Dense rewards, where known."""
+    propensity: float = Field(default=1.0, gt=0, le=1)
+    """Probability with which the session was to be judged; below 1 only where the auto lane is sampled."""
+    drawn: bool = True
+    """False where chance decided that no model judge is asked."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """What the model judges' words were measured against (a payload)."""
