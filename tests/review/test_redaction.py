@@ -149,3 +149,10 @@ def test_hostile_texts_take_no_longer() -> None:
         started = time.process_time()
         assert "[redacted:github-token]" in Redactor({}, personal=True).clean(text)
         assert time.process_time() - started < 2.0, piece
+
+
+@pytest.mark.parametrize("kind", ["openai", "stripe", "aws", "huggingface", "jwt", "github", "slack"])
+def test_a_key_behind_an_escaped_line_break_is_found(kind: str) -> None:
+    """As in the arguments of a tool call, which are JSON within JSON."""
+    text = secrets(3)[kind]
+    assert text not in REDACTOR.clean(f'{{"body": "take this:\\n{text}\\nplease"}}')

@@ -26,7 +26,7 @@ from atlas.schema import (
     Verdict,
 )
 from atlas.schema.events import Answered
-from atlas.store.pooling import plain
+from atlas.store.pooling import Pool, plain
 from atlas.store.redaction import SHORTEST, Redactor, is_secret_field, secret_values
 
 CONTENT: Mapping[type[BaseModel], frozenset[str]] = {
@@ -66,10 +66,25 @@ class Boundary:
         self._characters = 0
         self._content: Mapping[type[BaseModel], frozenset[str]] = {} if capture_content else CONTENT
 
+    def encoded(self, pool: Pool, seq: int, body: BaseModel) -> bytes:
+        """The body of event `seq` as it may be written, in the pool's encoding.
+
+        Only texts that no earlier event of the pool holds are examined: the others were, when they were new.
+        """
+        if self._content:
+            return pool.encode(seq, self._noun(body))
+        payload = pool.encode(seq, body)
+        if self._redactor is None:
+            return payload
+        if not self._any_suspect(pool.fresh) and not (pool.named and any(map(is_secret_field, pool.named))):
+            return payload
+        clean = self.noun(body)
+        return payload if clean is body else pool.encode(seq, clean)
+
     def noun(self, noun: N) -> N:
         """The noun as it may be written; the very same object when nothing in it had to go."""
         if self._content:
-            noun = self._noun(noun)
+            return self._noun(noun)
         if self._redactor is None:
             return noun
         texts: list[str] = []
@@ -91,7 +106,7 @@ class Boundary:
         redactor = cast("Redactor", self._redactor)
         if redactor.suspects("\n".join(together), "\n".join(hashes)) or any(map(redactor.suspects, alone)):
             return True
-        self._remember([text for text in together if len(text) > HASH])
+        self._remember(together)
         return False
 
     def _remember(self, texts: list[str]) -> None:

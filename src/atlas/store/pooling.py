@@ -26,8 +26,12 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 ESC = "\ueffe"
 LONG = 72
 """Characters from which on a text is worth a reference."""
+FEW = 8
+"""A text of fewer characters holds nothing that anybody looks for."""
 RECENT = 32
 """Texts of a session that are searched for inside longer ones."""
+PROBE = 16
+"""Characters of such a text that are looked for first: the search for a short text is much quicker."""
 KEPT = 4096
 """Texts of a session that are remembered whole."""
 EMPTY = 1000
@@ -71,13 +75,17 @@ class Pool:
 
     def __init__(self) -> None:
         self._whole: dict[str, str] = {}
-        self._recent: deque[tuple[str, str]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[str, str, str]] = deque(maxlen=RECENT)
         self.characters = EMPTY
         """How much is remembered."""
         self._seq = 0
         self._references = 0
         self._careful = False
         self._root: str | None = ""
+        self.fresh: list[str] = []
+        """Texts of the last body that no earlier one holds, as they were; those of a few characters left out."""
+        self.named: list[str] = []
+        """Keys of the last body's payloads that have a text below them."""
 
     def encode(self, seq: int, body: BaseModel) -> bytes:
         """The body of event `seq` as UTF-8 JSON; it refers to earlier events only, also when it comes a second time."""
@@ -95,6 +103,7 @@ class Pool:
     def _encode(self, body: BaseModel) -> bytes:
         """Quickly, as if no string needed an escape; and once more with care if one did, which is rare."""
         self._references = 0
+        self.fresh, self.named = [], []
         try:
             quick = to_json(self._noun(body, self._root))
             if quick.count(_ESC_UTF8) == self._references and b"\\u0000" not in quick:
@@ -104,6 +113,7 @@ class Pool:
         own = f"{ESC}r{self._seq}:"
         self._forget(lambda marker: marker.startswith(own))
         self._careful = True
+        self.fresh, self.named = [], []
         try:
             return to_json(self._noun(body, self._root))
         finally:
@@ -113,16 +123,22 @@ class Pool:
         """Remember no text whose marker is gone."""
         self._whole = {text: marker for text, marker in self._whole.items() if not gone(marker)}
         self.characters = EMPTY + sum(map(len, self._whole))
-        self._recent = deque((pair for pair in self._recent if not gone(pair[1])), maxlen=RECENT)
+        self._recent = deque((one for one in self._recent if not gone(one[1])), maxlen=RECENT)
 
     def _noun(self, noun: BaseModel, path: str | None) -> dict[str, Any]:
         """The noun's fields. Written for speed: every field of every event passes here."""
         told: dict[str, Any] = {}
-        quick = not self._careful
+        quick, fresh = not self._careful, self.fresh
         for key, value in noun.__dict__.items():
             kind = value.__class__
-            short = kind is str and quick and len(value) < LONG
-            if short or value is None or kind is bool or (kind is int and -_LARGE < value < _LARGE):
+            if kind is str:
+                if quick and len(value) < LONG:
+                    told[key] = value
+                    if len(value) >= FEW:
+                        fresh.append(value)
+                else:
+                    told[key] = self._string(value, _below(path, key))
+            elif value is None or kind is bool or (kind is int and -_LARGE < value < _LARGE):
                 told[key] = value
             elif kind is tuple and not value:
                 told[key] = _NOTHING
@@ -143,6 +159,10 @@ class Pool:
         for key, value in mapping.items():
             name = key if type(key) is str else _key(key)
             below = _below(path, name) if _PLAIN_KEY(name) else None
+            if len(name) >= FEW:
+                self.fresh.append(name)
+            if type(value) is str and value:
+                self.named.append(name)
             told[escape(name) if self._careful else name] = self._value(value, below)
         return told
 
@@ -169,28 +189,32 @@ class Pool:
 
     def _string(self, text: str, path: str | None) -> str:
         if len(text) < LONG:
+            if len(text) >= FEW:
+                self.fresh.append(text)
             return escape(text) if self._careful else text
         found = self._whole.get(text)
         if found is not None:
             self._references += 1
             return found
+        self.fresh.append(text)
         stored, replaced = self._with_references(text)
         if path and len(self._whole) < KEPT:
             marker = f"{ESC}r{self._seq}:{path};"
             self._whole[text] = marker
             self.characters += len(text)
             if not replaced and ESC not in text:
-                self._recent.append((text, marker))
+                self._recent.append((text, marker, text[:PROBE]))
         return stored
 
     def _with_references(self, text: str) -> tuple[str, bool]:
         """The text with the recent texts that it contains replaced, longest first; and whether there were any."""
-        inside = [pair for pair in self._recent if len(pair[0]) < len(text) and pair[0] in text]
+        size = len(text)
+        inside = [one for one in self._recent if one[2] in text and len(one[0]) < size and one[0] in text]
         if not inside:
             return (escape(text) if self._careful else text), False
         inside.sort(key=_by_length, reverse=True)
         pieces: list[tuple[str, bool]] = [(text, False)]
-        for known, marker in inside:
+        for known, marker, _ in inside:
             pieces = [part for piece in pieces for part in _split(piece, known, marker)]
         self._references += sum(is_marker for _, is_marker in pieces)
         if self._careful:
@@ -216,8 +240,8 @@ def _below(path: str | None, key: str) -> str | None:
     return f"{path}/{key}" if path else key
 
 
-def _by_length(pair: tuple[str, str]) -> int:
-    return len(pair[0])
+def _by_length(known: tuple[str, str, str]) -> int:
+    return len(known[0])
 
 
 def _split(piece: tuple[str, bool], known: str, marker: str) -> list[tuple[str, bool]]:

@@ -195,7 +195,7 @@ class PgStore:
             raise StoreError(f"Event number {event.seq} is not between 1 and {MAX_SEQ}.")
         uid, pool = known
         before = pool.characters
-        row = Row(uid, event.seq, micros(event.at), pool.encode(event.seq, self._clean.noun(event.body)))
+        row = Row(uid, event.seq, micros(event.at), self._clean.encoded(pool, event.seq, event.body))
         self._remembered += pool.characters - before
         while self._remembered > REMEMBERED:
             self._forget(next(iter(self._pools)))

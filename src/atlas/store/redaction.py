@@ -24,13 +24,16 @@ _PLACES = ("sock", "file", "path", "dir", "home")
 """Last words of variables that say where, not what: SSH_AUTH_SOCK."""
 _WORDS = (b"key", b"token", b"secret", b"pass", b"pwd")
 """Every assignment of a secret has one of them, in small or capital letters."""
-_RUN = bytes(120 if (code < 128 and chr(code).isalnum()) or chr(code) in "+/_-=" else 32 for code in range(256))
-"""Turns what base64 and hex are made of into x, and everything else into a space."""
+_RUN = bytes(120 if (code < 128 and chr(code).isalnum()) or chr(code) in "+/_-=.~" else 32 for code in range(256))
+"""Turns what keys are made of into x, and everything else into a space."""
 _RUN_SHORT, _RUN_LONG = b"x" * 11, b"x" * 32
 """Every key has a short run, with its hint; what may be random is a long one."""
+_COMMON = bytes(code for code in range(256) if code > 127 or chr(code).isalnum() or chr(code) in " \n,'()")
+"""What most texts consist of; without it little is left to look through."""
 _DIGITS = bytes(48 if 48 <= code < 58 else 32 if chr(code) in " -" else 120 for code in range(256))
 """Turns digits into 0, what stands between groups of them into a space, and everything else into x."""
 _CARDS = (b"0" * 15, b"0000 0000 0000 0000", b"0000 000000 00000")
+"""How the number of a card looks then."""
 _FIELD = re.compile(
     r"(?:.*[_-])?(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|access[_-]?token|auth[_-]?token|refresh[_-]?token|authorization|cookie)",
@@ -69,6 +72,10 @@ def is_random(text: str) -> bool:
     return -sum(n / len(text) * log2(n / len(text)) for n in counts.values()) > 3.0
 
 
+_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt]))"
+"""Where a key may begin: not within a word, but behind the escape of a line's end in JSON."""
+
+
 def _mixed(text: str) -> bool:
     return any(char.isdigit() for char in text) and any(char.isalpha() for char in text)
 
@@ -80,35 +87,43 @@ _ASSIGNED = (
 )
 KEYS: tuple[Rule, ...] = (
     Rule("anthropic-key", ("sk-ant-",), re.compile(r"sk-ant-[A-Za-z0-9_-]{16,}")),
-    Rule("openai-key", ("sk-",), re.compile(r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}")),
-    Rule("stripe-key", ("sk_", "rk_"), re.compile(r"(?<![A-Za-z0-9])[sr]k_(?:live|test)_[A-Za-z0-9]{16,}")),
-    Rule("aws-key", ("AKIA", "ASIA"), re.compile(r"(?<![A-Za-z0-9])A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
+    Rule("openai-key", ("sk-",), re.compile(_START + r"sk-[A-Za-z0-9_-]{20,}")),
+    Rule("stripe-key", ("sk_", "rk_"), re.compile(_START + r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}")),
+    Rule("aws-key", ("AKIA", "ASIA"), re.compile(_START + r"A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
     Rule(
         "github-token",
         ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
         re.compile(r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"),
     ),
     Rule("gitlab-token", ("glpat-",), re.compile(r"glpat-[A-Za-z0-9_-]{16,}")),
-    Rule("huggingface-token", ("hf_",), re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}")),
+    Rule("huggingface-token", ("hf_",), re.compile(_START + r"hf_[A-Za-z0-9]{20,}")),
     Rule("slack-token", ("xox",), re.compile(r"xox[abeoprs]-[A-Za-z0-9-]{10,}")),
     Rule("slack-hook", ("/services/",), re.compile(r"hooks\.slack\.com/services/[A-Za-z0-9/_-]{20,}")),
     Rule("google-key", ("AIza",), re.compile(r"AIza[A-Za-z0-9_-]{30,}")),
+    Rule("google-token", ("ya29.",), re.compile(r"ya29\.[A-Za-z0-9_-]{20,}")),
     Rule("google-secret", ("GOCSPX-",), re.compile(r"GOCSPX-[A-Za-z0-9_-]{20,}")),
-    Rule("jwt", ("eyJ",), re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*")),
+    Rule(
+        "jwt",
+        ("eyJ",),
+        re.compile(r"(?:(?<![A-Za-z0-9_-])|(?<=\\[bfnrt]))eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"),
+    ),
 )
 """Forms of keys, each with a run of at least eleven letters."""
+ANNOUNCED: tuple[Rule, ...] = (
+    Rule("bearer", ("earer ",), re.compile(r"(?i:bearer) +(?P<value>[A-Za-z0-9._~+/=-]{16,})")),
+    Rule("basic-auth", ("asic ",), re.compile(r"[Bb]asic (?P<value>[A-Za-z0-9+/]{12,}={0,2})"), _mixed),
+)
+"""Forms with such a run behind the word that announces them."""
 LOOSE: tuple[Rule, ...] = (
     Rule(
         "private-key",
-        ("-----BEGIN",),
+        ("-----",),
         re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z0-9 ]*-----|\Z)"),
     ),
-    Rule("google-token", ("ya29.",), re.compile(r"ya29\.[A-Za-z0-9_-]{20,}")),
-    Rule("bearer", ("earer ",), re.compile(r"(?i:bearer) +(?P<value>[A-Za-z0-9._~+/=-]{16,})")),
-    Rule("basic-auth", ("asic ",), re.compile(r"[Bb]asic (?P<value>[A-Za-z0-9+/]{12,}={0,2})"), _mixed),
     Rule("url-password", ("://",), re.compile(r"://[^\s/:@\"']*:(?P<value>[^\s/@\"']+)@")),
 )
-"""Forms without such a run."""
+"""Forms without such a run. Each hint consists of signs that `_COMMON` lacks."""
+_LOOSE = tuple((rule, hint.encode()) for rule in LOOSE for hint in rule.hints)
 ASSIGNED = Rule("assigned", (), re.compile(_ASSIGNED), _mixed)
 ENTROPY = Rule(
     "high-entropy",
@@ -170,8 +185,8 @@ class Redactor:
         own = [re.escape(form) for form in sorted(self._known, key=len, reverse=True)]
         self._values = re.compile("|".join(own)) if own else None
         own_rules = [Rule("custom", (), re.compile(one)) for one in extra]
-        self._loose = (*LOOSE, *(PERSONAL if personal else ()), *own_rules)
-        self._rules = (*KEYS, *self._loose)
+        self._extra = (*(PERSONAL if personal else ()), *own_rules)
+        self._rules = (*KEYS, *ANNOUNCED, *LOOSE, *self._extra)
 
     def clean(self, text: str) -> str:
         """The text without secrets; the very same object when it has none."""
@@ -196,27 +211,30 @@ class Redactor:
     def _window(self, text: str) -> bool:
         """Whether a rule matches in a text that is short enough to be copied a few times."""
         raw = text.encode("utf-8", "surrogatepass")
-        if _assigns(raw.lower()):
+        signs = raw.translate(None, _COMMON)
+        if (b":" in signs or b"=" in signs) and _assigns(raw.lower()):
             return True
-        return any(rule.pattern.search(text) is not None for rule in self._hinted(text, raw))
-
-    def _hinted(self, text: str, raw: bytes) -> Iterator[Rule]:
-        """The rules that the text has a hint for, the costly ones aside."""
         runs = raw.translate(_RUN)
-        if _RUN_SHORT in runs:
-            letters = _long_runs(raw, runs)
-            yield from (rule for rule in KEYS if any(hint in letters for hint in rule.hints))
-        for rule in self._loose:
-            if not rule.hints or any(hint in text for hint in rule.hints):
-                yield rule
-        if _RUN_LONG in runs:
-            yield ENTROPY
-        digits = raw.translate(_DIGITS)
-        if any(form in digits for form in _CARDS):
-            yield CARD
+        rules = [*_keyed(text, raw, runs)] if _RUN_SHORT in runs else []
+        rules += [rule for rule, hint in _LOOSE if hint in signs]
+        if self._extra:
+            rules += [rule for rule in self._extra if not rule.hints or any(hint in text for hint in rule.hints)]
+        if _CARDS[0] in raw.translate(_DIGITS, b" -"):  # A first look, which most texts do not pass.
+            digits = raw.translate(_DIGITS)
+            rules += [CARD] if any(form in digits for form in _CARDS) else []
+        return bool(rules) and any(rule.pattern.search(text) is not None for rule in rules)
 
     def _name(self, match: re.Match[str]) -> str:
         return f"[redacted:{self._known[match.group()]}]"
+
+
+def _keyed(text: str, raw: bytes, runs: bytes) -> Iterator[Rule]:
+    """The rules for keys that a text with long runs has a hint for."""
+    letters = _long_runs(raw, runs)
+    yield from (rule for rule in KEYS if any(hint in letters for hint in rule.hints))
+    yield from (rule for rule in ANNOUNCED if any(hint in text for hint in rule.hints))
+    if _RUN_LONG in runs:
+        yield ENTROPY
 
 
 def _long_runs(raw: bytes, runs: bytes) -> str:
