@@ -62,7 +62,7 @@ class Boundary:
 
     def __init__(self, redactor: Redactor | None, *, capture_content: bool = True) -> None:
         self._redactor = redactor
-        self._examined: set[str] = set()
+        self._examined: set[str] = set(_TYPES)
         self._characters = 0
         self._content: Mapping[type[BaseModel], frozenset[str]] = {} if capture_content else CONTENT
 
@@ -94,27 +94,29 @@ class Boundary:
 
     def _any_suspect(self, texts: list[str]) -> bool:
         """Whether one of the texts may hold a secret; most are examined together, which is much quicker."""
-        together: list[str] = []
-        hashes: list[str] = []
-        alone: list[str] = []
-        for text in texts:
-            if text in _TYPES or text in self._examined:
-                continue
-            size = len(text)
-            into = together if size < LARGE else alone
-            (hashes if size == HASH and _IS_HASH(text) else into).append(text)
+        known = self._examined
+        fresh = [text for text in texts if text not in known]
+        if not fresh:
+            return False
         redactor = cast("Redactor", self._redactor)
-        if redactor.suspects("\n".join(together), "\n".join(hashes)) or any(map(redactor.suspects, alone)):
+        size = sum(map(len, fresh))
+        hashes = [text for text in fresh if len(text) == HASH and _IS_HASH(text)]
+        together = fresh
+        if hashes or size > LARGE:
+            together = [text for text in fresh if text not in hashes and len(text) < LARGE]
+        if redactor.suspects("\n".join(together), "\n".join(hashes)):
             return True
-        self._remember(together)
+        if size > LARGE and any(redactor.suspects(text) for text in fresh if len(text) >= LARGE):
+            return True
+        self._remember(fresh, size)
         return False
 
-    def _remember(self, texts: list[str]) -> None:
+    def _remember(self, texts: list[str], size: int) -> None:
         """Texts without a secret, which often come again: an answer stands in several events of its session."""
-        self._characters += sum(map(len, texts))
+        self._characters += size
         if self._characters > REMEMBERED:
-            self._examined.clear()
-            self._characters = sum(map(len, texts))
+            self._examined = set(_TYPES)
+            self._characters = size
         self._examined.update(texts)
 
     def text(self, text: str) -> str:

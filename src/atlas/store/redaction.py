@@ -202,7 +202,7 @@ class Redactor:
     def suspects(self, text: str, known_only: str = "") -> bool:
         """Whether a text may hold a secret. In `known_only`, texts of a form that no rule takes for one, only the
         environment's values are looked for."""
-        if any(form in text or form in known_only for form in self._known):
+        if self._known and any(form in text or form in known_only for form in self._known):
             return True
         if len(text) <= WINDOW:
             return self._window(text)
