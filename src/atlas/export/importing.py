@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,6 @@ class Importer:
         self._connection = connection
         self._owner = uuid.uuid4()
         self._alone = asyncio.Lock()
-        self._weeks: set[datetime] = set()
 
     async def take(
         self, name: str, refuse: Refuse, *, progress: Callable[[Imported], None] = lambda _: None
@@ -91,7 +89,6 @@ class Importer:
         return await self._store_all(list(waiting.values()), refuse, told)
 
     async def _store_all(self, lines: Sequence[tuple[int, Line]], refuse: Refuse, told: Imported) -> Imported:
-        await self._make_partitions([line.uid for _, line in lines])
         fates = await asyncio.gather(*(self._store_one(line) for _, line in lines), return_exceptions=True)
         for (number, _), fate in zip(lines, fates, strict=True):
             if isinstance(fate, BaseException):
@@ -145,13 +142,6 @@ class Importer:
         ]
         return clean, rows
 
-    async def _make_partitions(self, uids: Sequence[uuid.UUID]) -> None:
-        """Make the tables of the weeks that these sessions lie in."""
-        weeks = {_week(uid) for uid in uids if uid.version == 7} - self._weeks
-        if weeks:
-            await self._execute("partitions", sorted(weeks))
-            self._weeks |= weeks
-
 
 @asynccontextmanager
 async def open_importer(
@@ -200,9 +190,3 @@ def _counted(told: Imported, *, refused: int = 0, known: bool = False) -> Import
         known=told.known + known,
         refused=told.refused + refused,
     )
-
-
-def _week(uid: uuid.UUID) -> datetime:
-    """The first moment (UTC) of the week in the time of a UUID version 7."""
-    day = datetime(1970, 1, 1) + timedelta(milliseconds=uid.int >> 80)
-    return datetime(day.year, day.month, day.day) - timedelta(days=day.weekday())

@@ -55,6 +55,8 @@ class Database:
         self.address = address(url)
         self._pool = pool
         self._embedded = embedded
+        self.days: set[int] = set()
+        """Days since 1970 for whose week there is a partition."""
 
     @classmethod
     async def connect(

@@ -37,6 +37,8 @@ PAGE = 200
 CLOSE_PATIENCE_S = 10.0
 """How long `close` waits for the database to take what waits."""
 MAX_SEQ = 2**31 - 1
+MOST_TOKENS = 10**15
+"""More is not counted, so that sums hold."""
 _BODY: TypeAdapter[Body] = TypeAdapter(Body)
 _PLAYBOOK = TypeAdapter(Playbook)
 
@@ -77,7 +79,7 @@ class PgStore:
         bare = session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()})
         told = Pool().alone(self._clean.noun(bare))
         books = self._books(playbooks)
-        numbers = (used.tokens, used.cost_usd, session.first_try)
+        numbers = (min(used.tokens, MOST_TOKENS), used.cost_usd, session.first_try)
         await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4(), *self._drift)
         self._forget(session.id)
 

@@ -40,6 +40,7 @@ BACKOFF_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Pauses between tries while the database is away."""
 PROJECTED = (b"finished", b"session_resumed")
 """Types of events that change their session's row."""
+DAY_MS = 86_400_000
 LEASE_S = 15.0
 """A running session whose process has not renewed its lease for so long is interrupted."""
 
@@ -174,6 +175,8 @@ class Writer:
             StoreError: the database is away.
         """
         await self._database.rows("renew", self.owner, socket.gethostname(), os.getpid(), LEASE_S)
+        today = int(time.time() * 1000) // DAY_MS
+        self._database.days = {today, today + 1}  # Renewing made their partitions; an older one may be gone.
 
     async def close(self, timeout_s: float) -> Flushed:
         """Flush, stop, and leave what still waits in the spool for whoever opens the store next."""
@@ -274,9 +277,18 @@ async def send(database: Database, rows: Sequence[Row], owner: uuid.UUID, *, rep
             starts.append(position)
         elif kind in PROJECTED or (replay and kind == b"rewarded"):
             touched.add(row.session)
+    await _make_weeks(database, [rows[position - 1].session for position in starts])
     sessions, seqs, moments, payloads = zip(*rows, strict=True)
     texts = [payload.decode() for payload in payloads]
     return await database.value("append", sessions, seqs, moments, texts, starts, list(touched), owner, replay) or []
+
+
+async def _make_weeks(database: Database, begun: Sequence[uuid.UUID]) -> None:
+    """Make the partitions that sessions which began need, unless that was done. Ids of other versions tell no time."""
+    days = {(session.int >> 80) // DAY_MS for session in begun if session.version in (7, 8)}
+    if not days <= database.days:
+        await database.rows("weeks", begun)
+        database.days |= days
 
 
 async def drain_orphans(database: Database, folder: Path) -> int:

@@ -55,9 +55,6 @@ SELECT uid FROM sessions WHERE id = $1
 -- name: beginning
 SELECT uid FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2
 
--- name: partitions
-SELECT atlas_partition(week) FROM unnest($1::timestamp[]) AS week
-
 -- name: drift
 UPDATE sessions SET metadata = metadata || jsonb_build_object('drift', $2::jsonb, 'drift_alert', $2::jsonb -> 'drift_alert')
 WHERE uid = $1

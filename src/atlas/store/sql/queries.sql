@@ -2,6 +2,9 @@
 SELECT atlas_append($1::uuid[], $2::integer[], $3::bigint[], $4::jsonb[], $5::integer[], $6::uuid[], $7::uuid, $8::boolean),
     atlas_reopen($1::uuid[]);
 
+-- name: weeks
+SELECT atlas_make_weeks($1::uuid[]);
+
 -- name: commit
 SELECT atlas_commit($1::uuid, $2::jsonb, $3::bigint, $4::double precision, $5::boolean, $6::jsonb[], $7::uuid),
     atlas_note_drift($1::uuid, $8::integer, $9::double precision, $10::integer);
