@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "resume": Entry("resume", "Continue an interrupted session without paying twice."),
     "replay": Entry("replay", "Play a recorded session again, offline, or with one thing changed."),
     "session": Entry("session", "List, show, approve, quarantine or delete sessions."),
+    "view": Entry("view", "See sessions, lessons and costs in a browser, and review them."),
     "ingest": Entry("ingest", "Receive OpenTelemetry traces of other agents as sessions."),
     "playbook": Entry("playbook", "Show what was learnt."),
     "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),

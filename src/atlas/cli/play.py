@@ -15,10 +15,11 @@ import click
 
 from atlas.cli.app import INTERRUPTED, OK, code_of, complain
 from atlas.cli.text import say, session_line
-from atlas.runtime import Running, Runtime, open_runtime, result_of
+from atlas.runtime import STATE_FOLDER, Running, Runtime, open_runtime, result_of
 from atlas.runtime.telemetry import EVERYWHERE, ConsoleTelemetryStreamer, EventBus, Subscription, json_line
 from atlas.schema.errors import AtlasError
 from atlas.schema.events import Answered, Failure
+from atlas.viewer import running_at
 
 if TYPE_CHECKING:
     from atlas.config import AtlasConfig
@@ -55,20 +56,36 @@ async def _play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner)
     _stop_on_sigterm()
     try:
         async with await open_runtime(config, folder=folder, bus=bus) as runtime:
-            session = _Foreground(await begin(runtime), manner, shown, stored=config.storage is not None)
+            session = _Foreground(await begin(runtime), manner, shown, link=_Link(folder, config.storage is not None))
             return await session.follow()
     finally:
         await bus.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Where a session can be looked at."""
+
+    folder: Path
+    """The project's."""
+    stored: bool
+    """Whether anything is kept."""
+
+    def of(self, session_id: str) -> str:
+        """The page of a viewer that runs, else the command that starts one; empty where nothing is kept."""
+        origin = running_at(self.folder / STATE_FOLDER) if self.stored else None
+        command = f"view: atlas view {session_id}" if self.stored else ""
+        return f"view: {origin}/sessions/{session_id}" if origin else command
+
+
 class _Foreground:
     """A session that a person waits for."""
 
-    def __init__(self, running: Running, manner: Manner, shown: Subscription | None, *, stored: bool) -> None:
+    def __init__(self, running: Running, manner: Manner, shown: Subscription | None, *, link: _Link) -> None:
         self._running = running
         self._as_json = manner.as_json
         self._shown = shown
-        self._stored = stored
+        self._link = link
 
     async def follow(self) -> int:
         """Tell the answer, then what became of it; gives the exit code."""
@@ -92,7 +109,8 @@ class _Foreground:
         if self._as_json:
             click.echo(json_line(result_of(session, self._running.events), without=frozenset({"events"})))
         else:
-            click.echo(session_line(session), err=True)
+            link = self._link.of(session.id)
+            click.echo("\n".join([session_line(session), *([link] if link else [])]), err=True)
         return OK
 
     def _failed(self, error: AtlasError) -> int:
@@ -101,14 +119,14 @@ class _Foreground:
             failure = Failure.of(error).model_dump()
             click.echo(json.dumps({"session_id": session_id, "status": "failed", "failure": failure}))
         complain(error)
-        if self._stored:
+        if self._link.stored:
             click.echo(f"atlas: session {session_id} failed; see: atlas session show {session_id}", err=True)
         return code_of(error)
 
     def _interrupted(self) -> int:
         """Say how to go on. The answer may have come in the very moment of the interruption."""
         session_id = self._running.session_id
-        if not self._stored:
+        if not self._link.stored:
             hint = "nothing was stored (storage: null)"
         elif any(isinstance(event.body, Answered) for event in self._running.events):
             hint = f"the answer is kept; see: atlas session show {session_id}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -36,7 +37,7 @@ class RowRefused(StoreError):
 def queries() -> Mapping[str, str]:
     """The statements of the files in `sql/` by name."""
     folder = files("atlas.store").joinpath("sql")
-    text = "".join(folder.joinpath(name).read_text("utf-8") for name in ("queries.sql", "review.sql"))
+    text = "".join(file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".sql"))
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -60,16 +61,22 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, url: str, *, embedded: Embedded | None, sizes: tuple[int, int], statement_timeout_s: float
+        cls,
+        url: str,
+        *,
+        embedded: Embedded | None,
+        sizes: tuple[int, int],
+        statement_timeout_s: float,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Database:
-        """Open a pool of between `sizes` connections.
+        """Open a pool of between `sizes` connections, each with these server settings beside our own.
 
         Raises:
             StoreUnavailable: the database cannot be reached, or refuses this user.
         """
         import asyncpg
 
-        settings = {
+        ours = {
             "statement_timeout": str(int(statement_timeout_s * 1000)),
             "application_name": "atlas",
             "jit": "off",
@@ -80,7 +87,7 @@ class Database:
                 min_size=0,  # asyncpg would restore a floor in the background, with a traceback for each failure.
                 max_size=max(sizes),
                 max_inactive_connection_lifetime=0.0,
-                server_settings=settings,
+                server_settings={**ours, **settings},
                 reset=_keep_as_it_is,
                 timeout=10.0,
                 command_timeout=statement_timeout_s + 5.0,

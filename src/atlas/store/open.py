@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from atlas.schema.errors import ConfigError, StoreError
@@ -83,8 +84,14 @@ async def open_postgres(
 
 
 @asynccontextmanager
-async def open_database(where: str | Path, *, statement_timeout_s: float = 30.0) -> AsyncGenerator[Database]:
-    """The database at a URL, or a project's own, whose state folder is given; for reviewing and pruning.
+async def open_database(
+    where: str | Path,
+    *,
+    statement_timeout_s: float = 30.0,
+    sizes: tuple[int, int] = (0, 2),
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncGenerator[Database]:
+    """The database at a URL, or a project's own, whose state folder is given; for reviewing, pruning and looking.
 
     Raises:
         ConfigError: that folder does not exist.
@@ -97,7 +104,9 @@ async def open_database(where: str | Path, *, statement_timeout_s: float = 30.0)
     url = own.dsn if own else str(where)
     try:
         await Database.prepare(url)
-        database = await Database.connect(url, embedded=None, sizes=(0, 2), statement_timeout_s=statement_timeout_s)
+        database = await Database.connect(
+            url, embedded=own, sizes=sizes, statement_timeout_s=statement_timeout_s, settings=settings
+        )
         try:
             yield database
         finally:

@@ -142,6 +142,10 @@ class ReviewDesk:
             raise StaleVersion(cause, "Look at it again, then decide with its present hash.")
         return found
 
+    async def content(self, session_id: uuid.UUID) -> str:
+        """The hash of a session's events as stored, to which a decision can be bound."""
+        return str(await self._database.value("content", session_id))
+
     async def trail(self, session_id: str) -> list[Decision]:
         """What was decided about a session, oldest first; also about one that is deleted, by its whole id."""
         digits = _digits(session_id)

@@ -14,6 +14,9 @@ ORDER BY page.created_at DESC, page.uid DESC;
 -- name: decide
 SELECT hash, done FROM atlas_decide($1::uuid, $2::text, $3::text, $4::text, $5::text);
 
+-- name: content
+SELECT atlas_content_hash($1::uuid);
+
 -- name: trail
 SELECT at, who, what, hash, note FROM audit WHERE session = $1 ORDER BY id;
 
