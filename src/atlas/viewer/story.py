@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from atlas.runtime.telemetry.words import said
 from atlas.schema import Body, Completion, Entry, Noun, Plan, Recalled, Reward, ToolCall, Verdict
 from atlas.schema import events as ev
 from atlas.store.browsed import SeenEvent
@@ -16,7 +17,7 @@ from atlas.viewer.rendering import money, number, seconds
 Voice = Literal["student", "teacher", "tool", "judge", "atlas"]
 Tone = Literal["plain", "good", "bad", "warn"]
 _BODY: TypeAdapter[Body] = TypeAdapter(Body)
-_VOICES: dict[str, Voice] = {"student": "student", "teacher": "teacher", "judge": "judge", "arbiter": "judge"}
+_VOICES: Mapping[str, Voice] = {"student": "student", "teacher": "teacher", "judge": "judge", "arbiter": "judge"}
 SPOKEN = ("answer", "step", "synthesis")
 """Purposes whose replies are the conversation; others are read from the event that tells what became of them."""
 
@@ -124,10 +125,10 @@ class _Teller:
                 return self._work(body)
             case ev.Judged() | ev.JudgeFailed() | ev.Rewarded():
                 return self._judged(body)
-            case ev.Learnt() | ev.LearningFailed() | ev.Finished():
+            case ev.Compared() | ev.Learnt() | ev.LearningFailed() | ev.Finished():
                 return self._end(body)
-            case ev.ModelCalled():
-                return _called(self._event, body.model_dump())
+            case _:
+                return self._told("atlas", said(body), quiet=True)
 
     def _before(
         self, body: ev.SessionStarted | ev.SessionResumed | ev.MemoryRecalled | ev.Triaged | ev.Routed
@@ -206,8 +207,11 @@ class _Teller:
         tone: Tone = "good" if reward.value >= 0.5 else "bad"
         return self._told("judge", f"reward {reward.value:.2f}", text=reward.reason or None, facts=facts, tone=tone)
 
-    def _end(self, body: ev.Learnt | ev.LearningFailed | ev.Finished) -> Moment:
+    def _end(self, body: ev.Compared | ev.Learnt | ev.LearningFailed | ev.Finished) -> Moment:
         match body:
+            case ev.Compared(entry_id=entry, shown=shown, outcome=outcome):
+                title = f"done once more {'without' if shown else 'with'} the lesson {entry}"
+                return self._told("atlas", title, facts=(f"outcome {outcome:.2f}",), quiet=True)
             case ev.Learnt(audience=audience, version=version, added=added, changed=changed):
                 title = f"the {audience}'s playbook is now version {version}"
                 return self._told("atlas", title, facts=(*(f"new {one}" for one in added), *changed))
