@@ -207,3 +207,53 @@ async def test_a_resumed_session_does_not_ask_it_twice(
     resumed = Caller(trace, journal=Journal(trace.events))
     assert (await make().act(turn(), resumed)).text == "41"
     assert service.bodies == []
+
+
+def stream(*pieces: str, kind: str = "text/event-stream") -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece.encode())
+        return response
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("path", "pieces"),
+    [
+        ("choices.0.delta.content", ['data: {"choices":[{"delta":{"content":"4"}}]}\n\n', 'data: {"choices":[]}\n\n',
+                                     'data: {"choices":[{"delta":{"con', 'tent":"2"}}]}\n\ndata: [DONE]\n\n']),
+        ((), ["event: token\ndata: 4\n\n: ping\n\ndata: 2"]),
+    ],
+)  # fmt: skip
+async def test_a_stream_of_events_is_heard_piece_by_piece(
+    service: Service, make: Callable[..., HttpAgent], caller: Caller, path: Any, pieces: list[str]
+) -> None:
+    heard: list[str] = []
+
+    async def hear(text: str) -> None:
+        heard.append(text)
+
+    service.handlers = [stream(*pieces)]
+    assert (await make(result_path=path).act(turn(), caller, on_text=hear)).text == "42"
+    assert heard == ["4", "2"]
+
+
+async def test_a_stream_without_an_answer(service: Service, make: Callable[..., HttpAgent], caller: Caller) -> None:
+    service.handlers = [stream('data: {"x": 1}\n\n')]
+    with pytest.raises(AgentError, match="returned an empty answer"):
+        await make(result_path="text").act(turn(), caller)
+
+
+async def test_places_of_the_template_say_what_reaches_the_service(
+    service: Service, make: Callable[..., HttpAgent], caller: Caller
+) -> None:
+    service.handlers = [answers("42")]
+    agent = make(payload_template={"q": "{task}", "notes": ["{playbook}", "{guidance}"]})
+    await agent.act(retried("- even: think again"), caller)
+    assert service.bodies[0]["q"] == "What is 6 x 7?"
+    assert service.bodies[0]["notes"] == ["- even: think again", "A reviewer found a problem: it is even."]
+    assert agent.abilities.level == "result + injection"
+    assert make(payload_template={"q": "{task}"}).abilities.level == "result"

@@ -178,6 +178,5 @@ def test_two_tools_cannot_have_one_name() -> None:
 async def test_its_face() -> None:
     agent = ModelAgent(ScriptedModel([], name="scripted:x"))
     assert (agent.name, agent.plans) == ("scripted:x", True)
-    assert ModelAgent(ScriptedModel([]), name="mine").name == "mine"
     await agent.close()
     await agent.close()

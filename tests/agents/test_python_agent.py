@@ -84,14 +84,12 @@ async def test_a_second_parameter_gets_the_context(caller: Caller) -> None:
 
     asked = retried("- even: think again")
     await PythonAgent(agent).act(asked, caller)
-    assert seen[0] == AgentContext(
-        task=asked.task,
-        messages=asked.messages,
-        playbook="- even: think again",
-        guidance="A reviewer found a problem: it is even.",
-        attempt=2,
-    )
-    assert seen[0].task.payload == {"id": 7}
+    (given,) = seen
+    assert (given.task, given.messages, given.attempt) == (asked.task, asked.messages, 2)
+    assert given.playbook == "- even: think again"
+    assert given.guidance == "A reviewer found a problem: it is even."
+    assert given.context == "A reviewer found a problem: it is even.\n\nPlaybook:\n- even: think again"
+    assert given.task.payload == {"id": 7}
 
 
 async def test_a_second_parameter_with_a_default_is_the_users_own(caller: Caller) -> None:

@@ -40,6 +40,23 @@ class Output(Noun):
     """The conversation from the first message to the final words, to be continued in a retry."""
 
 
+class Abilities(Noun):
+    """What an agent lets Atlas see and do. Every agent gives a result; a lane goes on with less, and says so."""
+
+    traces: bool = False
+    """Whether the model and tool calls inside it are recorded."""
+    injects: bool = True
+    """Whether playbook and guidance reach it; without that a retry would only be another throw of the dice."""
+    steps: bool = False
+    """Whether what it does in the world can be held at a gate, and is not done twice by a resumed session."""
+
+    @property
+    def level(self) -> str:
+        """In words: `result + traces + injection + steps`, without what is missing."""
+        parts = (("traces", self.traces), ("injection", self.injects), ("steps", self.steps))
+        return " + ".join(("result", *(name for name, able in parts if able)))
+
+
 class Agent(Protocol):
     """Any student: a model with tools, a Python function, an HTTP service, a framework's agent."""
 
@@ -51,6 +68,11 @@ class Agent(Protocol):
     @property
     def plans(self) -> bool:
         """Whether it can be asked for a plan as JSON; the coach lane degrades to paired where it cannot."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities:
+        """What Atlas can see and do beside taking the result."""
         ...
 
     async def act(self, turn: Turn, caller: Caller, *, on_text: OnText | None = None) -> Output:

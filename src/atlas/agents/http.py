@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from atlas.agents.answers import Unusable, as_text, output_of, recorded
-from atlas.agents.base import Output, Turn
-from atlas.agents.prompting import prompt_of
+from atlas.agents.base import Abilities, Output, Turn
+from atlas.agents.slots import fill, injects
 from atlas.config.agent import HttpAgentConfig
 from atlas.config.llm import RetryConfig
 from atlas.models import Caller, HttpPool, OnText, Pace, Retrier
 from atlas.models.http import bounded, check_url, expand_headers, proxy_of, read_head, retry_after_s
-from atlas.models.text import one_line, redact
+from atlas.models.sse import EventParser
+from atlas.models.text import one_line, redact, scrub
 from atlas.schema import content_hash
 from atlas.schema.errors import AgentError, ModelError, ModelUnavailable
 
-_SLOT = "{prompt}"
+if TYPE_CHECKING:
+    import aiohttp
+
+_DONE = "[DONE]"
+"""Ends a stream of the OpenAI kind; no part of the answer."""
 _NOT_STARTED = frozenset({429, 503})
 """The service has done nothing yet: only these are tried again, for its work may have effects."""
 
@@ -51,8 +56,13 @@ class HttpAgent:
         """A service answers; it is not asked for a plan."""
         return False
 
+    @property
+    def abilities(self) -> Abilities:
+        """The result; playbook and guidance too, where the template has a place for them."""
+        return Abilities(injects=injects(self._config.payload_template))
+
     async def act(self, turn: Turn, caller: Caller, *, on_text: OnText | None = None) -> Output:
-        """The text at `result_path` of the reply.
+        """The text at `result_path` of the reply; of a stream of events the texts there, joined, each told as it comes.
 
         Raises:
             AgentError: the service cannot be reached, refuses, is too slow, or its reply holds no text there.
@@ -61,23 +71,19 @@ class HttpAgent:
         done = await recorded(turn, caller, on_text)
         if done is not None:
             return done
-        prompt = "\n\n".join(filter(None, (self._config.system_prompt, prompt_of(turn))))
-        body = _filled(self._config.payload_template, prompt)
-        key = content_hash(caller.trace.session_id, str(turn.place.step), str(turn.place.attempt), prompt)
+        body = fill(self._config.payload_template, turn, system=self._config.system_prompt)
+        key = content_hash(caller.trace.session_id, str(turn.place.step), str(turn.place.attempt), json.dumps(body))
         timeout_s = min(caller.remaining_s(turn.timeout_s), self._config.timeout_seconds)
         try:
-            raw = await self._retrier.run(partial(self._attempt, body, key), timeout_s=timeout_s)
+            text = await self._retrier.run(partial(self._attempt, body, key, on_text), timeout_s=timeout_s)
         except ModelError as error:
             raise AgentError(error.message, error.remedy.replace("timeout_seconds", "agent.timeout_seconds")) from None
-        text = self._answer(raw)
-        if on_text:
-            await on_text(text)
         return output_of(turn, text)
 
     async def close(self) -> None:
         """Nothing to give back: the pool owns the connections."""
 
-    async def _attempt(self, body: Any, key: str) -> bytes:
+    async def _attempt(self, body: Any, key: str, on_text: OnText | None) -> str:
         """One try. `key` lets a careful service recognise a request that it has already worked on."""
         import aiohttp
 
@@ -91,7 +97,12 @@ class HttpAgent:
                 proxy=self._proxy,
             ) as response:
                 if 200 <= response.status < 300:
-                    return b"".join([piece async for piece in bounded(response)])
+                    if response.content_type == "text/event-stream":
+                        return await self._streamed(response, on_text)
+                    text = self._answer(b"".join([piece async for piece in bounded(response)]))
+                    if on_text:
+                        await on_text(text)
+                    return text
                 said = redact((await read_head(response)).decode("utf-8", "replace"), self._secrets)
                 what = f"The agent at {self._host} answered {response.status}: {one_line(said) or 'nothing'}"
                 if response.status in _NOT_STARTED:
@@ -105,6 +116,37 @@ class HttpAgent:
     def _broken(self, error: Exception) -> str:
         why = one_line(redact(str(error), self._secrets)) or type(error).__name__
         return f"The connection to the agent at {self._host} failed: {why}"
+
+    async def _streamed(self, response: aiohttp.ClientResponse, on_text: OnText | None) -> str:
+        """The texts of a stream's events, joined. One without (progress, `[DONE]`) is passed over."""
+        parser, pieces = EventParser(), list[str]()
+
+        async def take(events: list[bytes]) -> None:
+            for piece in filter(None, map(self._piece, events)):
+                pieces.append(piece)
+                if on_text:
+                    await on_text(piece)
+
+        async for raw in bounded(response):
+            await take(parser.feed(raw))
+        await take(parser.finish())
+        try:
+            return as_text("".join(pieces))
+        except Unusable as error:
+            raise AgentError(f"The agent at {self._host} {error}.", "Correct agent.result_path.") from None
+
+    def _piece(self, data: bytes) -> str:
+        """The text in one event's data; nothing where it has none."""
+        text = scrub(data.decode("utf-8", "replace"))
+        if text.strip() == _DONE:
+            return ""
+        try:
+            found = _at(json.loads(text), self._path)
+        except (ValueError, RecursionError, LookupError, TypeError):
+            found = None
+        if isinstance(found, str):
+            return scrub(found)
+        return "" if self._path else text
 
     def _answer(self, raw: bytes) -> str:
         text = raw.decode("utf-8", "replace")
@@ -133,14 +175,3 @@ def _at(found: Any, path: tuple[str | int, ...]) -> Any:
         return found
     step = cast(list[Any], found)[int(path[0])] if isinstance(found, list) else found[path[0]]
     return _at(step, path[1:])
-
-
-def _filled(template: Any, prompt: str) -> Any:
-    """The template with the prompt in every `{prompt}` of its texts."""
-    if isinstance(template, str):
-        return template.replace(_SLOT, prompt)
-    if isinstance(template, dict):
-        return {key: _filled(value, prompt) for key, value in cast(dict[str, Any], template).items()}
-    if isinstance(template, list | tuple):
-        return [_filled(value, prompt) for value in cast(list[Any], template)]
-    return template

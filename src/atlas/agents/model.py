@@ -9,7 +9,8 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from atlas.agents.answers import output_of
-from atlas.agents.base import Output, Turn
+from atlas.agents.base import Abilities, Output, Turn
+from atlas.agents.gate import Gate
 from atlas.agents.tools import Tool
 from atlas.models import Caller, Model, OnText, ask_json
 from atlas.schema import Message, Request, ToolCall, ToolUse
@@ -25,19 +26,19 @@ class ModelAgent:
         self,
         model: Model,
         *,
-        name: str | None = None,
         system_prompt: str = "",
         tools: Sequence[Tool] = (),
         tool_choice: str = "auto",
         max_tool_rounds: int = 12,
+        gate: Gate | None = None,
     ) -> None:
-        """`system_prompt` stands before the role text; `max_tool_rounds` bounds the replies that call tools.
+        """`system_prompt` stands before the role text; `max_tool_rounds` bounds the replies that call tools; `gate` is
+        asked before each call.
 
         Raises:
             ConfigError: two tools have the same name.
         """
         self._model = model
-        self._name = name or model.name
         self._system_prompt = system_prompt.strip()
         self._tools = {tool.spec.name: tool for tool in tools}
         if len(self._tools) < len(tools):
@@ -45,16 +46,22 @@ class ModelAgent:
         self._specs = tuple(tool.spec for tool in tools)
         self._tool_choice = tool_choice
         self._max_tool_rounds = max_tool_rounds
+        self._gate = gate or Gate()
 
     @property
     def name(self) -> str:
-        """Its model's name, unless another was given."""
-        return self._name
+        """Its model's name."""
+        return self._model.name
 
     @property
     def plans(self) -> bool:
         """A model can be asked for JSON."""
         return True
+
+    @property
+    def abilities(self) -> Abilities:
+        """All: its calls leave from here."""
+        return Abilities(traces=True, steps=True)
 
     async def act(self, turn: Turn, caller: Caller, *, on_text: OnText | None = None) -> Output:
         """The model's final words, after as many rounds of tool calls as it wants.
@@ -128,6 +135,8 @@ class ModelAgent:
         tool = self._tools.get(call.name)
         run = tool.run if tool else self._unknown
         spec = tool.spec if tool else None
+        if spec is not None:
+            run = self._gate.guarding(run, turn.task, spec.effect)
         return await caller.tool(run, call, spec, turn.place, timeout_s=self._left_s(deadline, turn))
 
     async def _unknown(self, call: ToolCall) -> str:

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 from atlas.agents.base import Turn
-from atlas.schema import Message, Noun, Task
 
 PLAYBOOK_HEAD = "\nPlaybook:\n"
 """Stands in a system message before the playbook entries."""
-
-
-class AgentContext(Noun):
-    """What an agent may know beside its prompt."""
-
-    task: Task
-    """The session's task, payload included."""
-    messages: tuple[Message, ...]
-    """The whole conversation, earlier tries and guidance included."""
-    playbook: str = ""
-    """The playbook entries of this session, one a line; empty when there are none."""
-    guidance: str | None = None
-    """The reviewer's words on the last try; None at the first."""
-    attempt: int = 1
-    """1 for the first try, 2 for the first retry, ..."""
 
 
 def playbook_of(turn: Turn) -> str:
@@ -42,13 +26,14 @@ def prompt_of(turn: Turn) -> str:
     return "\n\n".join(parts)
 
 
-def context_of(turn: Turn) -> AgentContext:
-    """The turn's context."""
+def guidance_of(turn: Turn) -> str | None:
+    """The reviewer's words on the last try; None at the first."""
     said = [message.content for message in turn.messages if message.role == "user"]
-    return AgentContext(
-        task=turn.task,
-        messages=turn.messages,
-        playbook=playbook_of(turn),
-        guidance=said[-1] if len(said) > 1 else None,
-        attempt=turn.place.attempt,
-    )
+    return said[-1] if len(said) > 1 else None
+
+
+def injected(turn: Turn) -> str:
+    """What Atlas adds to the bare request: guidance, then the playbook; empty at a first try without one."""
+    playbook = playbook_of(turn)
+    book = PLAYBOOK_HEAD.lstrip() + playbook if playbook else None
+    return "\n\n".join(filter(None, (guidance_of(turn), book)))

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
 from atlas.agents.answers import Unusable, as_text, output_of, recorded
-from atlas.agents.base import Output, Turn
-from atlas.agents.prompting import context_of, prompt_of
+from atlas.agents.base import Abilities, Output, Turn
+from atlas.agents.context import AgentContext, Desk
+from atlas.agents.gate import Gate
+from atlas.agents.prompting import prompt_of
 from atlas.agents.threads import in_thread, on_loop
 from atlas.models import Caller, OnText
 from atlas.models.text import one_line, scrub
-from atlas.schema.errors import AgentError, ConfigError
+from atlas.schema.errors import AgentError, AtlasError, ConfigError, ToolError
 
 Feed = Callable[[object], None]
 
@@ -26,13 +28,18 @@ class PythonAgent:
     """A function of the prompt: sync, async, a generator or an async generator of text."""
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """The function gets the prompt as text, and an `AgentContext` if a second parameter asks for it. A class is
         made without arguments; its `act` or `__call__` is the function.
 
         A sync function runs in a thread of its own; an async one on `loop`, the event loop of whoever made it, if one
-        is given.
+        is given. `gate` is asked before each of its `ctx.step`s.
 
         Raises:
             ConfigError: it cannot be called with a prompt.
@@ -40,6 +47,7 @@ class PythonAgent:
         self._name = name or f"python:{getattr(function, '__name__', type(function).__name__)}"
         self._function = _entry(function, self._name)
         self._loop = loop
+        self._gate = gate or Gate()
         self._wants_context = _wants_context(self._function, self._name)
 
     @property
@@ -52,18 +60,26 @@ class PythonAgent:
         """A function answers; it is not asked for a plan."""
         return False
 
+    @property
+    def abilities(self) -> Abilities:
+        """A function that takes `ctx` has its steps recorded, gated and kept; of another one there is the result."""
+        return Abilities(traces=self._wants_context, steps=self._wants_context)
+
     async def act(self, turn: Turn, caller: Caller, *, on_text: OnText | None = None) -> Output:
         """What the function returns; a mapping or a list as JSON.
 
         Raises:
             AgentError: it raised, did not finish in time, or returned nothing usable.
             ModelTimeout: the session's time is spent.
+            StoreError: a step could not be recorded.
         """
         done = await recorded(turn, caller, on_text)
         if done is not None:
             return done
         timeout_s = caller.remaining_s(turn.timeout_s)
-        arguments = (prompt_of(turn), context_of(turn)) if self._wants_context else (prompt_of(turn),)
+        desk = Desk(turn, caller, gate=self._gate, on_text=on_text, user_loop=self._loop)
+        context = AgentContext(desk, asyncio.get_running_loop())
+        arguments = (prompt_of(turn), context) if self._wants_context else (prompt_of(turn),)
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
@@ -74,8 +90,10 @@ class PythonAgent:
                 raise
             raise AgentError(f"{self._name} cancelled itself.", "Correct the function.") from None
         except Exception as error:  # The boundary to the user's function: whatever it raises is the agent's failure.
+            if isinstance(error, AtlasError) and not isinstance(error, ToolError):
+                raise  # A step found the store, the budget or the session's time gone: not the function's fault.
             raise self._failure(error, timeout_s if limit.expired() else None) from error
-        return output_of(turn, text)
+        return output_of(turn, text, tuple(desk.uses))
 
     async def close(self) -> None:
         """Nothing to give back: the function is the user's."""

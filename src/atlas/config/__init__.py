@@ -2,9 +2,11 @@
 
 from atlas.config.agent import (
     AgentConfig,
+    EnvironmentConfig,
     GivenAgentConfig,
     HttpAgentConfig,
     ModelAgentConfig,
+    ProcessAgentConfig,
     PythonAgentConfig,
     ToolConfig,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "CheckConfig",
     "CompareConfig",
     "DriftConfig",
+    "EnvironmentConfig",
     "ExactCheck",
     "GivenAgentConfig",
     "HistoryConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "OrchestrationConfig",
     "PriceConfig",
     "ProbeConfig",
+    "ProcessAgentConfig",
     "PruningConfig",
     "PythonAgentConfig",
     "PythonCheck",

@@ -1,4 +1,4 @@
-"""The student that the user brings: a model with tools, a Python callable, or an HTTP service."""
+"""The student that the user brings: a model with tools, a Python object, an HTTP service, or a program."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ModelAgentConfig(Block):
 
 
 class PythonAgentConfig(PythonReference):
-    """A Python callable: a function (sync, async, generator), or a class with a method `act` or `__call__`."""
+    """A Python callable (function, generator, class with `act` or `__call__`), or an agent of a framework as it is."""
 
     type: Literal["python"]
     """python."""
@@ -82,9 +82,11 @@ class HttpAgentConfig(Block):
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Request headers; `${NAME}` is read from the environment."""
     payload_template: dict[str, Any] = Field(default_factory=lambda: {"prompt": "{prompt}"})
-    """The body; `{prompt}` inside a text is replaced by the prompt (a payload)."""
+    """The body (a payload); `{prompt}` inside a text is replaced by the request with guidance and playbook, `{task}`
+    by the bare request, `{playbook}` and `{guidance}` by these alone."""
     result_path: tuple[str | int, ...] | str = ()
-    """Where in the reply the answer is: `data.choices.0.text`, or a list of keys; empty takes the whole reply."""
+    """Where in the reply the answer is: `data.choices.0.text`, or a list of keys; empty takes the whole reply. Of a
+    stream of server-sent events it is where each event's piece of text is."""
     timeout_seconds: float = Field(default=60.0, gt=0)
     """Seconds for one request."""
     llm: LLMConfig | None = None
@@ -96,6 +98,37 @@ class HttpAgentConfig(Block):
         if not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return url
+
+
+class ProcessAgentConfig(Block):
+    """A program, started anew for each turn; what it prints to stdout is its answer."""
+
+    type: Literal["process"]
+    """process."""
+    name: str = "agent"
+    """How it is recorded."""
+    command: tuple[str, ...] = Field(min_length=1)
+    """The program and its arguments, as they are, without a shell; with the same places as `input`."""
+    input: str | None = "{prompt}"
+    """What it reads from stdin: `{prompt}` is the request with guidance and playbook, `{task}` the bare request,
+    `{playbook}` and `{guidance}` these alone; null gives it an empty stdin."""
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Variables added to its environment."""
+    timeout_seconds: float = Field(default=300.0, gt=0)
+    """Seconds for one turn."""
+    llm: LLMConfig | None = None
+    """The model of teacher, probe, judges and curator where they name none; the program does not see it."""
+
+
+class EnvironmentConfig(Block):
+    """A world with `reset` and `step` that the student acts in."""
+
+    import_path: ImportPath
+    """`pkg.mod:attr`: a class or a function that makes a new one for each try."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """What it is made with (a payload)."""
+    max_steps: int = Field(default=20, ge=1, le=10_000)
+    """Actions of one try."""
 
 
 class GivenAgentConfig(Block):
@@ -110,5 +143,6 @@ class GivenAgentConfig(Block):
 
 
 AgentConfig = Annotated[
-    ModelAgentConfig | PythonAgentConfig | HttpAgentConfig | GivenAgentConfig, Field(discriminator="type")
+    ModelAgentConfig | PythonAgentConfig | HttpAgentConfig | ProcessAgentConfig | GivenAgentConfig,
+    Field(discriminator="type"),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from atlas.config.llm import Block
+from atlas.config.reference import ImportPath
 from atlas.schema import Lane
 
 
@@ -23,6 +24,9 @@ class OrchestrationConfig(Block):
     """Tokens of all roles together until the answer; None is unbounded."""
     max_parallel_steps: int = Field(default=4, ge=1, le=256)
     """Independent steps of a plan that run at once."""
+    step_gate: ImportPath | None = None
+    """`pkg.mod:fn`, asked before each tool call and each `ctx.step`: it takes a StepRequest and gives True to let it
+    pass, False or a reason to refuse. An agent whose steps cannot be held is refused with it."""
     rim_guidance_tag: str = "rim_feedback"
     """Name under which a judge's feedback is shown to the student."""
     emit_intermediate_steps: bool = True

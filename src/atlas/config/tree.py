@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from atlas.config.agent import AgentConfig
+from atlas.config.agent import AgentConfig, EnvironmentConfig
 from atlas.config.judges import CheckConfig, RimConfig
 from atlas.config.learning import LearningConfig
 from atlas.config.llm import Block, LLMConfig, PriceConfig
@@ -27,6 +27,8 @@ class AtlasConfig(Block):
 
     agent: AgentConfig
     """The student."""
+    environment: EnvironmentConfig | None = None
+    """The world that the student acts in, step by step; without one it answers."""
     student: StudentConfig = StudentConfig()
     """How the student is asked."""
     teacher: TeacherConfig = TeacherConfig()
@@ -59,13 +61,14 @@ class AtlasConfig(Block):
 
     @property
     def uses_user_code(self) -> bool:
-        """Whether a session calls the user's own Python: agent, tools, checks, reward or triage."""
+        """Whether a session calls the user's own Python: agent, tools, checks, reward, triage, world or gate."""
         agent, teaching = self.agent, self.adaptive_teaching
         own_agent = agent.type in ("python", "given")
         if agent.type == "openai" or agent.type == "litellm":
             own_agent = bool(agent.tools)
         own_judge = teaching.reward.type == "python" or any(check.type == "python" for check in self.checks)
-        return own_agent or own_judge or teaching.triage_adapter is not None
+        own_world = self.environment is not None or self.orchestration.step_gate is not None
+        return own_agent or own_judge or own_world or teaching.triage_adapter is not None
 
     @property
     def secret_variables(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atlas.lanes.base import Played
+from atlas.lanes.opening import first_try
 from atlas.roles import Scene, Student
 from atlas.schema.events import Attempted
 
@@ -15,6 +16,6 @@ class AutoLane:
 
     async def play(self, scene: Scene) -> Played:
         """One attempt."""
-        tried = await self._student.answer(scene)
+        tried = await first_try(scene, self._student)
         await scene.record(Attempted(attempt=tried.attempt))
         return Played(answer=tried.attempt.output)

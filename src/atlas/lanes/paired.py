@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atlas.lanes.base import Played
+from atlas.lanes.opening import first_try
 from atlas.lanes.verified import until_accepted
 from atlas.roles import Scene, Student, Teacher
 
@@ -17,6 +18,6 @@ class PairedLane:
 
     async def play(self, scene: Scene) -> Played:
         """Attempts and reviews until the teacher accepts or the retries are spent."""
-        first = await self._student.answer(scene)
+        first = await first_try(scene, self._student)
         last = await until_accepted(scene, self._student, self._teacher, first, retries=self._retries)
         return Played(answer=last.output, accepted=last.accepted)

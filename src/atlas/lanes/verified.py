@@ -34,6 +34,10 @@ async def until_accepted(
         review = await _review(scene, teacher, tried, step)
         if review is None or review.accepted or review.guidance is None or tried.attempt.number > retries:
             return Verified(output=tried.attempt.output, accepted=review.accepted if review else None)
+        if not student.agent.abilities.injects:
+            deaf = AgentError(f"{student.agent.name} takes no guidance.", "Give its template a place for {guidance}.")
+            await scene.record(Degraded(what="no retry; the attempt stands, not accepted", failure=Failure.of(deaf)))
+            return Verified(output=tried.attempt.output, accepted=False)
         try:
             tried = await student.again(scene, tried, review.guidance)
         except (AgentError, ModelError, BudgetError) as error:

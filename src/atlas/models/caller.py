@@ -14,6 +14,7 @@ from atlas.models.text import scrub, scrubbed_message
 from atlas.schema import (
     Attempt,
     Completion,
+    Effect,
     Event,
     Noun,
     Purpose,
@@ -166,6 +167,11 @@ class Caller:
             raise ModelTimeout("The session's time is spent.", "Raise orchestration.session_timeout_seconds.")
         return min(wanted, left)
 
+    @property
+    def tokens_left(self) -> int | None:
+        """Tokens that the session may still spend; None is unbounded."""
+        return None if self._tokens_left is None else max(0, self._tokens_left)
+
     async def complete(
         self,
         model: Model,
@@ -223,6 +229,37 @@ class Caller:
             )
         )
         return _usable(model.name, request, completion)
+
+    async def observed(
+        self, model: str, request: Request, completion: Completion, place: Place, *, latency_s: float
+    ) -> None:
+        """Record a call that the user's agent made by itself; it counts against the session's tokens.
+
+        Raises:
+            BudgetError: it spent the last of them.
+        """
+        request, key = _hashed(model, request)
+        completion = _scrubbed(completion)
+        self._spend(completion)
+        await self.trace.record(
+            ModelCalled(
+                **place.model_dump(),
+                model=model,
+                request_hash=key,
+                request=request,
+                completion=completion,
+                latency_s=latency_s,
+            )
+        )
+        if self._tokens_left is not None and self._tokens_left < 0:
+            raise BudgetError("The session's token budget is spent.", "Raise orchestration.max_session_tokens.")
+
+    async def observed_tool(self, use: ToolUse, effect: Effect, place: Place, *, latency_s: float) -> None:
+        """Record a tool call that the user's agent made by itself."""
+        clean = use.model_copy(update={"output": scrub(use.output), "error": scrub(use.error) if use.error else None})
+        await self.trace.record(
+            ToolCalled(step=place.step, attempt=place.attempt, use=clean, effect=effect, latency_s=latency_s)
+        )
 
     def recorded_attempt(self, place: Place) -> Attempt | None:
         """What the student did here before the session was interrupted; for agents whose calls Atlas cannot see."""

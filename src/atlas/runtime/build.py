@@ -20,6 +20,7 @@ from atlas.runtime.runtime import Closable, Runtime
 from atlas.runtime.seats import Models, open_agent, student_of, teacher_of
 from atlas.runtime.telemetry import EVERYWHERE, EventBus
 from atlas.runtime.telemetry.otel import export_spans
+from atlas.runtime.unheard import Unheard
 from atlas.schema import Lane
 from atlas.store import Safety, Store, open_store, safety_of
 from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
@@ -58,6 +59,8 @@ async def open_runtime(
         )
         rewarder = rewarder_of(config, models, folder)
         memory = memory_of(config, models, folder)
+        if not student.agent.abilities.injects:
+            memory = Unheard(memory)
         spans = export_spans(bus, config.telemetry, agent=config.agent.name, clean=safety.boundary.noun)
         held += [spans] if spans else []
         store = await _store(config, folder, safety)

@@ -7,13 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atlas.agents import Agent, HttpAgent, ModelAgent, PythonAgent, Tool, load_object
+from atlas.agents import (
+    Agent,
+    Gate,
+    HttpAgent,
+    ModelAgent,
+    ProcessAgent,
+    Surroundings,
+    Tool,
+    World,
+    WorldAgent,
+    agent_of,
+    load_object,
+)
 from atlas.config import (
     AtlasConfig,
     GivenAgentConfig,
     HttpAgentConfig,
     LLMConfig,
     ModelAgentConfig,
+    ProcessAgentConfig,
     PythonAgentConfig,
     Seat,
 )
@@ -67,25 +80,58 @@ def open_agent(
     Raises:
         ConfigError: its code cannot be imported, or no callable was given where one is needed.
     """
+    gate = _gate(config, folder, user_loop)
+    agent = _bare_agent(config, models, folder, Surroundings(gate, user_loop), given)
+    if gate.holds and not agent.abilities.steps:
+        raise ConfigError(
+            f"orchestration.step_gate cannot hold back {agent.name}: its steps are not seen.",
+            "Let its code take its steps by ctx.step, or remove step_gate.",
+        )
+    if config.environment is None:
+        return agent
+    make = _callable(config.environment.import_path, folder, "environment.import_path")
+    return WorldAgent(agent, World(make, config.environment.arguments, config.environment.max_steps))
+
+
+def _bare_agent(
+    config: AtlasConfig,
+    models: Models,
+    folder: Path,
+    around: Surroundings,
+    given: Callable[..., Any] | None,
+) -> Agent:
+    """The agent without a world."""
     match config.agent:
         case ModelAgentConfig() as agent:
             return ModelAgent(
                 models.open(config.llm_of("student") or agent.llm),
                 system_prompt=agent.system_prompt or "",
-                tools=[Tool.load(tool, root=folder, loop=user_loop) for tool in agent.tools],
+                tools=[Tool.load(tool, root=folder, loop=around.loop) for tool in agent.tools],
                 tool_choice=config.student.tool_choice,
+                gate=around.gate,
             )
         case PythonAgentConfig() as agent:
-            function = load_object(agent.target, root=folder)
-            if not callable(function):
-                raise ConfigError(f"{agent.target} is not callable.", "Name a function in agent.import_path.")
-            return PythonAgent(function, loop=user_loop)
+            return agent_of(load_object(agent.target, root=folder), around, where=agent.target)
         case HttpAgentConfig() as agent:
             return HttpAgent(agent, models.http)
+        case ProcessAgentConfig() as agent:
+            return ProcessAgent(agent, folder=folder)
         case GivenAgentConfig():
             if given is None:
                 raise ConfigError("agent.type given needs a callable.", "Call run(task, agent=my_function).")
-            return PythonAgent(given, loop=user_loop)
+            return agent_of(given, around, where="agent")
+
+
+def _gate(config: AtlasConfig, folder: Path, loop: asyncio.AbstractEventLoop | None) -> Gate:
+    path = config.orchestration.step_gate
+    return Gate(None if path is None else _callable(path, folder, "orchestration.step_gate"), loop=loop)
+
+
+def _callable(path: str, folder: Path, key: str) -> Callable[..., Any]:
+    found = load_object(path, root=folder)
+    if not callable(found):
+        raise ConfigError(f"{path} is not callable.", f"Name a function or a class in {key}.")
+    return found
 
 
 def student_of(config: AtlasConfig, agent: Agent) -> Student:
