@@ -21,7 +21,7 @@ def fit_logistic(
 
     Targets lie in [0, 1]; a fraction counts as so much success. Every penalty is above 0, so the optimum is unique.
 
-    Source: Newton's method, Hastie, Tibshirani and Friedman 2009, The Elements of Statistical Learning, eq. 4.26.
+    Source: Hastie et al. 2009, eq. 4.26 (Newton's method).
 
     Raises:
         ValueError: the shapes do not fit, there is no row, or a penalty is not above 0.

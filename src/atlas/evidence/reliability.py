@@ -100,7 +100,7 @@ def isotonic(stated: Sequence[float], outcomes: Sequence[float], *, prior: float
 
     `prior` pseudo-outcomes at the overall mean keep a small level away from 0 and 1.
 
-    Source: Barlow, Bartholomew, Bremner and Brunk 1972; as calibration: Zadrozny and Elkan 2002 (KDD).
+    Source: Barlow et al. 1972; Zadrozny and Elkan 2002 (as calibration).
     """
     _need(stated, outcomes)
     mean = fmean(outcomes)

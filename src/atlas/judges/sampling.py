@@ -44,8 +44,8 @@ def mean_reward(rewards: Sequence[Reward], *, centre: float = 0.5, confidence: f
     Unbiased for any centre that was chosen beforehand; the nearer to the truth, the narrower. A judged session whose
     judges all failed says nothing about those that were not drawn, so it is left out.
 
-    Source: Horvitz and Thompson 1952, Journal of the American Statistical Association 47; difference form, Särndal,
-    Swensson and Wretman 1992, Model Assisted Survey Sampling, section 6.3.
+    Source: Horvitz and Thompson 1952, Journal of the American Statistical Association 47; Särndal et al. 1992,
+    section 6.3 (the difference form).
 
     Raises:
         ValueError: no session is left.
