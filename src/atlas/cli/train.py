@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,40 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
 @click.group("train")
 def command() -> None:
     """Train student, teacher or judge from recorded sessions."""
+
+
+def _run_command(method: Method, epilog: str, help_text: str) -> None:
+    """Add one method's command."""
+
+    @command.command(method, epilog=epilog, help=help_text)
+    @run_options
+    @click.option(
+        "--output", type=click.Path(path_type=Path), help="The run's folder; a new one below runs/ by default."
+    )
+    @click.option("--resume", is_flag=True, help="Go on with the run in --output where its last checkpoint stands.")
+    @click.option(
+        "--dry-run", is_flag=True, help="Read and check everything, print what would be trained, train nothing."
+    )
+    @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
+    def run(source: str, config: Path | None, assignments: tuple[str, ...], output: Path | None, **flags: bool) -> None:
+        from atlas.cli.training import run_training
+        from atlas.train import Order, load_train_config
+
+        settings = load_train_config(method, config, assignments)
+        folder = output or Path("runs") / f"{method}-{settings.role}-{time.strftime('%Y%m%d-%H%M%S')}"
+        if flags["resume"] and output is None:
+            raise click.UsageError("--resume needs --output.")
+        order = Order(settings, source, folder, resume=flags["resume"])
+        run_training(order, dry_run=flags["dry_run"], quiet=flags["quiet"])
+
+
+_run_command(
+    "sft",
+    "\b\nExamples:\n  atlas train sft --from traces.jsonl --set role=student --set steps=200\n"
+    "  atlas train sft --from . --config sft.yaml --output runs/first\n"
+    "  atlas train sft --from . --config sft.yaml --output runs/first --resume",
+    "Imitate what stood: cross-entropy on the role's own words in approved sessions.",
+)
 
 
 @command.command(

@@ -4,7 +4,9 @@ from atlas.train.config import GkdConfig, GrpoConfig, LoraConfig, OptimizerConfi
 from atlas.train.encoding import Codec, Encoded, Sample, encode
 from atlas.train.examples import Example, examples_of
 from atlas.train.inspect import Summary, sample_text, summary, summary_text, token_lines
+from atlas.train.manifest import Manifest, read_manifest
 from atlas.train.places import checkpoint_folder, serving_name
+from atlas.train.run import Order, Prepared, prepare, train
 from atlas.train.select import Chosen, choose
 from atlas.train.source import DataConfig, Read, need_examples, read_examples
 
@@ -17,7 +19,10 @@ __all__ = [
     "GkdConfig",
     "GrpoConfig",
     "LoraConfig",
+    "Manifest",
     "OptimizerConfig",
+    "Order",
+    "Prepared",
     "Read",
     "Sample",
     "SftConfig",
@@ -28,10 +33,13 @@ __all__ = [
     "examples_of",
     "load_train_config",
     "need_examples",
+    "prepare",
     "read_examples",
+    "read_manifest",
     "sample_text",
     "serving_name",
     "summary",
     "summary_text",
     "token_lines",
+    "train",
 ]

@@ -1,0 +1,241 @@
+"""One training run from sessions to a checkpoint: read, choose, encode, train, write, record."""
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from atlas.models.llama import Shape
+from atlas.schema import new_id, now
+from atlas.schema.errors import AtlasError, ConfigError, TrainError
+from atlas.train.config import GkdConfig, GrpoConfig, SftConfig
+from atlas.train.encoding import Codec, Encoded, encode
+from atlas.train.inspect import Summary, summary
+from atlas.train.manifest import (
+    Manifest,
+    fingerprint,
+    git_commit,
+    read_manifest,
+    versions,
+    weights_sha256,
+    write_manifest,
+)
+from atlas.train.places import checkpoint_folder, serving_name
+from atlas.train.select import Chosen, choose
+from atlas.train.source import Read, need_examples, read_examples
+
+if TYPE_CHECKING:
+    from atlas.train.engine import Algorithm, StepLog
+    from atlas.train.network import Llama
+    from atlas.train.world import World
+
+AnyConfig: TypeAlias = "SftConfig | GkdConfig | GrpoConfig"
+FINAL = "final"
+"""Folder of the trained checkpoint inside a run's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run as somebody asks for it."""
+
+    config: AnyConfig
+    """What it goes by."""
+    source: str
+    """Where the sessions are."""
+    output: Path
+    """The run's folder."""
+    base: Path = Path()
+    """Folder from which checkpoints and configuration files are named."""
+    resume: bool = False
+    """Whether to go on with the run that is in the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that a run needs before a model is loaded."""
+
+    read: Read
+    """What the source holds."""
+    chosen: Chosen
+    """What is trained on, and what is held out."""
+    encoded: Encoded
+    """The same as token ids."""
+    codec: Codec
+    """Tokenizer and template of the start model."""
+    folder: Path
+    """The start model."""
+
+    @property
+    def summary(self) -> Summary:
+        """In numbers."""
+        return summary(self.read, self.chosen, self.encoded)
+
+
+async def prepare(order: Order) -> Prepared:
+    """Read and choose the data; needs no torch.
+
+    Raises:
+        ConfigError: source, checkpoint or configuration is wrong, or there is nothing to learn from.
+        StoreError: the database cannot be read.
+        TrainError: the file or the chat template cannot be used.
+    """
+    config = order.config
+    folder = checkpoint_folder(config.model, order.base)
+    context = Shape.load(folder / "config.json").context
+    codec = Codec.load(folder, name=serving_name(config.model))
+    take = "compare" if config.method == "grpo" else "imitate"
+    read = await read_examples(order.source, config.data, role=config.role, take=take)
+    need_examples(read, redacted(order.source))
+    chosen = choose(read, config.data)
+    if not chosen.train:
+        raise ConfigError(
+            f"All {len(read.examples)} examples were left out ({chosen.leaked} leaked, {chosen.weak} weak).",
+            "See `atlas train inspect`, and loosen `data`.",
+        )
+    encoded = encode(chosen.train, codec, max_tokens=min(config.max_tokens, context))
+    return Prepared(read, chosen, encoded, codec, folder)
+
+
+async def train(order: Order, *, on_step: Callable[[StepLog], None] = lambda told: None) -> Manifest:
+    """Do the run. Killed at any moment, the same order with `resume` gives the same weights, bit by bit.
+
+    Raises:
+        ConfigError: see `prepare`; or the folder holds another run.
+        TrainError: the run failed; the manifest says why, and its last checkpoint stands.
+    """
+    import torch
+
+    from atlas.train.world import World
+
+    config = order.config
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    world = World.join(torch.device(config.device))
+    try:
+        manifest = _opened(order)
+        prepared = await prepare(order)
+        manifest = _filled(manifest, prepared, world)
+        if world.rank == 0:
+            write_manifest(order.output, manifest)
+        try:
+            metrics = await _train(order, prepared, world, on_step)
+        except AtlasError as error:
+            failed = {"status": "failed", "failure": error.message.splitlines()[0], "finished_at": now()}
+            if world.rank == 0:
+                write_manifest(order.output, manifest.model_copy(update=failed))
+            raise
+        done = {
+            "status": "succeeded",
+            "finished_at": now(),
+            "metrics": metrics,
+            "checkpoint": FINAL,
+            "checkpoint_sha256": weights_sha256(order.output / FINAL),
+        }
+        manifest = manifest.model_copy(update=done)
+        if world.rank == 0:
+            write_manifest(order.output, manifest)
+        return manifest
+    finally:
+        world.leave()
+
+
+async def _train(
+    order: Order, prepared: Prepared, world: World, on_step: Callable[[StepLog], None]
+) -> dict[str, float]:
+    """The torch part; returns the last step's metrics."""
+    import torch
+
+    from atlas.train.checkpoint import export_model
+    from atlas.train.engine import Engine, read_log
+    from atlas.train.network import add_lora, load_network
+
+    config = order.config
+    torch.manual_seed(config.seed)
+    network = load_network(prepared.folder)
+    if config.lora is not None:
+        lora = config.lora
+        if not add_lora(network, rank=lora.rank, alpha=lora.alpha, targets=lora.targets):
+            raise ConfigError(f"No layer is named {', '.join(lora.targets)}.", "See lora.targets.")
+    network.to(config.device)
+    engine = Engine(network, algorithm_of(order, prepared, network, world), config, order.output, world, on_step)
+    await engine.run(engine.resume() if order.resume else 0)
+    if world.rank == 0:
+        export_model(network, prepared.folder, order.output / FINAL)
+    world.wait()
+    last = read_log(order.output)[-1]
+    return {"loss": last.loss, **last.metrics}
+
+
+def algorithm_of(order: Order, prepared: Prepared, network: Llama, world: World) -> Algorithm:
+    """The algorithm that a configuration names."""
+    from atlas.train.sft import Sft
+
+    return Sft(prepared.encoded.samples, order.config, world)
+
+
+def _opened(order: Order) -> Manifest:
+    """The manifest of a new run, or of the one that goes on.
+
+    Raises:
+        ConfigError: the folder holds a run and this is not to resume it, or there is none to resume.
+    """
+    found = read_manifest(order.output)
+    config = order.config
+    if found is not None and not order.resume:
+        raise ConfigError(
+            f"{order.output} holds a run already ({found.status}).", "Give another --output, or --resume."
+        )
+    if order.resume:
+        if found is None:
+            raise ConfigError(f"There is no run in {order.output}.", "Leave --resume out.")
+        return found.model_copy(update={"status": "running", "failure": None, "finished_at": None})
+    return Manifest(
+        id=new_id(),
+        method=config.method,
+        role=config.role,
+        status="running",
+        config=config.model_dump(mode="json", by_alias=True),
+        seed=config.seed,
+        source=redacted(order.source),
+        data="",
+        examples=0,
+        sessions=(),
+        base=config.model,
+        base_sha256="",
+        git=git_commit(),
+        versions=versions(),
+        processes=1,
+        started_at=now(),
+    )
+
+
+def _filled(manifest: Manifest, prepared: Prepared, world: World) -> Manifest:
+    """The manifest with what was read.
+
+    Raises:
+        TrainError: the run goes on with other data than it began with.
+    """
+    told = fingerprint(prepared.chosen.train)
+    if manifest.data not in ("", told):
+        raise TrainError(
+            "The source gives other examples than when the run began.",
+            "Resume from an export instead of a live database, or start anew in another folder.",
+        )
+    return manifest.model_copy(
+        update={
+            "data": told,
+            "examples": len(prepared.chosen.train),
+            "sessions": tuple(dict.fromkeys(example.session_id for example in prepared.chosen.train)),
+            "base_sha256": weights_sha256(prepared.folder),
+            "processes": world.size,
+        }
+    )
+
+
+def redacted(source: str) -> str:
+    """A source without the password in its URL."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", source)
