@@ -266,3 +266,19 @@ def test_a_password_is_not_written_down(tmp_path: Path) -> None:
 
     assert redacted("postgresql://me:secret@db:5432/x") == "postgresql://me:***@db:5432/x"
     assert redacted("traces.jsonl") == "traces.jsonl"
+
+
+async def test_two_processes_train_what_one_trains(desk_traces: Traces, tmp_path: Path) -> None:
+    assignments = (*SMALL, "steps=2", "optimizer.lr=1e-4")
+    await train(order(desk_traces, tmp_path / "one", *assignments[len(SMALL) :]))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "atlas"]
+    command += ["train", "sft", "--from", str(desk_traces.file), "--output", str(tmp_path / "two"), "--quiet"]
+    command += [part for assignment in assignments for part in ("--set", assignment)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [step.loss for step in read_log(tmp_path / "two")] == pytest.approx(
+        [step.loss for step in read_log(tmp_path / "one")], rel=1e-5
+    )
+    one, two = [weights(tmp_path / name / "final") for name in ("one", "two")]
+    assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 2e-4
+    assert json.loads((tmp_path / "two" / "run.json").read_text("utf-8"))["processes"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -29,9 +30,11 @@ class Traces(NamedTuple):
     sessions: int
 
 
-def desk_config(**changes: object) -> AtlasConfig:
-    """The demo's loop without learning."""
-    return demo_config(learn=False, storage=False).model_copy(update=changes)
+def write_loop(folder: Path, **changes: object) -> Path:
+    """The demo's loop as a configuration file."""
+    plain = demo_config(learn=False, storage=False).model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    (folder / "loop.yaml").write_text(json.dumps(plain | {"storage": None} | changes))
+    return folder / "loop.yaml"
 
 
 async def play_desk(folder: Path, url: str, *, n: int, seed: int = 7) -> list[str]:

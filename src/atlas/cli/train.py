@@ -73,6 +73,23 @@ _run_command(
 )
 
 
+_run_command(
+    "gkd",
+    "\b\nExamples:\n  atlas train gkd --from traces.jsonl --set teacher_sees=guidance --set lambda=0.5\n"
+    "  atlas train gkd --from . --set role=teacher --set model=small --set teacher=pocket-teacher --output runs/small",
+    "Distil a teacher into a model on that model's own replies (GKD).",
+)
+
+
+_run_command(
+    "grpo",
+    "\b\nExamples:\n  atlas train grpo --from . --set role=teacher --set model=pocket-teacher --set loop=atlas.yaml\n"
+    "  atlas train grpo --from . --set loop=atlas.yaml --set variant=dr_grpo --set steps=50\n"
+    "  atlas train grpo --from traces.jsonl --set rollouts=offline",
+    "Reinforce by rewards: a teacher by how much better the frozen student does, or a student by its own.",
+)
+
+
 @command.command(
     "inspect",
     epilog="\b\nExamples:\n  atlas train inspect --from traces.jsonl\n"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from atlas.models.llama import Llama, State
+from atlas.models.llama import Llama, Shape, State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +50,15 @@ class Generator:
     def __init__(self, model: Llama) -> None:
         self._model = model
         self._kept: list[State] = []
+
+    @property
+    def shape(self) -> Shape:
+        """The model's numbers."""
+        return self._model.shape
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._kept = []
 
     @property
     def context(self) -> int:

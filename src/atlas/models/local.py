@@ -100,6 +100,14 @@ class LocalModel:
             await on_text(completion.message.content)
         return completion
 
+    def use(self, weights: dict[str, Any]) -> None:
+        """Answer with these weights from now on: named and shaped as in the checkpoint, as a trainer has them."""
+        self._generator = Generator(Llama(self._generator.shape, weights))
+
+    def forget(self) -> None:
+        """Empty the prefix cache. It never changes an answer's meaning, but it may change a sum's last bits."""
+        self._generator.forget()
+
     async def close(self) -> None:
         """End the thread; what it works on stops at the next token."""
         self._closed = True

@@ -79,6 +79,10 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self._bytes)
 
+    def byte_tokens(self) -> dict[int, bytes]:
+        """The bytes that each id stands for."""
+        return dict(self._bytes)
+
     def id_of(self, token: str) -> int:
         """The id of an added token.
 

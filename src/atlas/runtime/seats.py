@@ -60,6 +60,15 @@ class Models:
             self._open[key] = open_model(llm, self.http, base=self._folder)
         return self._open[key]
 
+    def put(self, llm: LLMConfig, model: Model) -> None:
+        """Let a model that is open already answer wherever the configuration has this block."""
+        self._open[llm.model_dump_json()] = model
+
+    @property
+    def opened(self) -> tuple[Model, ...]:
+        """The models that are open."""
+        return tuple(self._open.values())
+
     async def close(self) -> None:
         """Close every model, then the connections."""
         for model in self._open.values():

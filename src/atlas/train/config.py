@@ -165,16 +165,16 @@ class GrpoConfig(RunConfig):
     """Of the samples."""
     updates: int = Field(default=1, ge=1)
     """Optimizer steps on one set of rollouts."""
-    clip: float = Field(default=0.2, gt=0, lt=1)
-    """The ratio's lower distance from 1."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Length of a sample; dr_grpo divides by it."""
+    clip: float | None = Field(default=None, gt=0, lt=1)
+    """The ratio's lower distance from 1; None: 0.2, for gspo 3e-4."""
     clip_high: float | None = Field(default=None, gt=0)
-    """The upper one; None: as `clip`, for dapo 0.28, for gspo both are 3e-4 and 4e-4 unless given."""
+    """The upper one; None: as `clip`, for dapo 0.28, for gspo 4e-4."""
     kl: float = Field(default=0.02, ge=0)
     """Weight of the divergence from the start model; it is logged in any case."""
     teaching: TeachingConfig = TeachingConfig()
     """The reward of a teacher."""
-    concurrency: int = Field(default=1, ge=1)
-    """Rollouts at a time; above 1 their order, so the run, is no longer the same each time."""
 
 
 TrainConfig = Annotated[SftConfig | GkdConfig | GrpoConfig, Field(discriminator="method")]

@@ -97,6 +97,14 @@ class Codec:
             if row.spans
         ]
 
+    def replies(self, example: Example) -> list[list[int]]:
+        """The tokens of each of the role's messages, by themselves.
+
+        Raises:
+            TrainError: see `rows`.
+        """
+        return [list(row.ids[start:stop]) for row in self.rows(example) for start, stop in row.learn]
+
     def _rendered(self, example: Example, said: Sequence[Message], before: list[int]) -> list[int]:
         """The tokens of the last message as the template writes it, its end token included."""
         whole = self.tokenizer.encode_chat(self._template.render(said, example.tools, ask=False))

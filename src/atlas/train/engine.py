@@ -39,6 +39,10 @@ class Algorithm(Protocol):
         """This process's rows of a step. It depends on the run's seed, the step and the weights alone."""
         ...
 
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
 
 class StepLog(Noun):
     """One step of a run, as `log.jsonl` keeps it."""

@@ -58,7 +58,7 @@ def loss_of(
     if near is not None:
         reference = at_learnt(rows, "reference", device)
         assert reference is not None
-        add("kl", (near * divergence_estimate(logp_N, reference)).sum())
+        add("kl_loss", (near * divergence_estimate(logp_N, reference)).sum())
     if distil is not None:
         add("distil", (distil * _distilled(rows, logits_NV, distil, rules)).sum())
     return total, parts
@@ -124,18 +124,33 @@ def _distilled(rows: Sequence[Row], logits_NV: Tensor, weight_N: Tensor, rules: 
         if row.target is None:
             parts.append(logits.new_zeros(count))
             continue
-        parts.append(jensen_shannon(*aligned(row.target, logits, rules.temperature), rules.beta))
+        ids = torch.from_numpy(row.ids[row.learnt]).to(logits.device)
+        parts.append(row_divergence(row.target, logits, ids, rules))
     return torch.cat(parts) if parts else weight_N.new_zeros(0)
 
 
-def aligned(target: Target, logits_NV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Teacher and student over the same outcomes: the whole vocabulary, or the tokens told and one for the rest."""
-    student = (logits_NV / temperature).log_softmax(-1)
+def row_divergence(target: Target, logits_NV: Tensor, ids_N: Tensor, rules: LossRules) -> Tensor:
+    """The divergence from a row's teacher at each learnt token; that of a longer piece stands at its first token."""
+    student = (logits_NV / rules.temperature).log_softmax(-1)
     teacher = target.logp_NK.to(student.device)
-    if target.ids_NK is None:
-        return teacher, student
-    told = student.gather(-1, target.ids_NK.to(student.device))
-    return _with_rest(teacher), _with_rest(told)
+    if target.spans is None:
+        if target.ids_NK is None:
+            return jensen_shannon(teacher, student, rules.beta)
+        told = student.gather(-1, target.ids_NK.to(student.device))
+        return jensen_shannon(_with_rest(teacher), _with_rest(told), rules.beta)
+    said = student.gather(-1, ids_N[:, None])[:, 0]
+    values = student.new_zeros(len(ids_N))
+    for number, span in enumerate(target.spans):
+        place = span.start
+        if span.single:
+            outcomes = target.ids_NK[number].to(student.device) if target.ids_NK is not None else None
+            own = student[place] if outcomes is None else student[place][outcomes]
+            pair = _with_rest(teacher[number][None]), _with_rest(own[None])
+        else:  # The piece as a whole, or anything else: two outcomes that mean the same to both tokenizers.
+            whole = said[place : place + span.length].sum()
+            pair = _with_rest(teacher.new_tensor([[span.logp]])), _with_rest(whole[None, None])
+        values = values.index_add(0, torch.tensor([place], device=values.device), jensen_shannon(*pair, rules.beta))
+    return values
 
 
 def _with_rest(logp_NK: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,26 @@ class Target:
     """Natural log-probabilities; each row sums to 1 or less, the rest is one more outcome."""
     ids_NK: Tensor | None = None
     """Which tokens they are of; None where K is the whole vocabulary."""
+    spans: tuple[Span, ...] | None = None
+    """Pieces of equal text, where the teacher cuts it into other tokens; then `logp_NK` has a row for each of them."""
+
+
+class Span(NamedTuple):
+    """A piece of text that begins and ends a token in both tokenizers."""
+
+    start: int
+    """Its first token among the row's learnt ones."""
+    length: int
+    """How many of the student's tokens it has."""
+    teacher_length: int
+    """How many of the teacher's."""
+    logp: float
+    """The teacher's log-probability of the whole piece."""
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one token for both, so that whole distributions can be compared."""
+        return self.length == self.teacher_length == 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from atlas.models.llama import Shape
-from atlas.schema import new_id, now
+from atlas.schema import Task, new_id, now
 from atlas.schema.errors import AtlasError, ConfigError, TrainError
 from atlas.train.config import GkdConfig, GrpoConfig, SftConfig
 from atlas.train.encoding import Codec, Encoded, encode
@@ -31,6 +31,8 @@ from atlas.train.source import Read, need_examples, read_examples
 if TYPE_CHECKING:
     from atlas.train.engine import Algorithm, StepLog
     from atlas.train.network import Llama
+    from atlas.train.playing import Rollouts
+    from atlas.train.teachers import Teacher
     from atlas.train.world import World
 
 AnyConfig: TypeAlias = "SftConfig | GkdConfig | GrpoConfig"
@@ -70,6 +72,18 @@ class Prepared:
     """The start model."""
 
     @property
+    def tasks(self) -> list[Task]:
+        """The questions that are trained on, each once."""
+        asked = (self.read.tasks[example.session_id] for example in self.chosen.train)
+        return list({task.identity: task for task in asked}.values())
+
+    @property
+    def held_out_tasks(self) -> list[Task]:
+        """The questions that are kept for evaluation, each once."""
+        asked = (self.read.tasks[example.session_id] for example in self.chosen.evaluation)
+        return list({task.identity: task for task in asked}.values())
+
+    @property
     def summary(self) -> Summary:
         """In numbers."""
         return summary(self.read, self.chosen, self.encoded)
@@ -87,8 +101,10 @@ async def prepare(order: Order) -> Prepared:
     folder = checkpoint_folder(config.model, order.base)
     context = Shape.load(folder / "config.json").context
     codec = Codec.load(folder, name=serving_name(config.model))
+    online = config.method == "grpo" and config.rollouts == "online"
     take = "compare" if config.method == "grpo" else "imitate"
-    read = await read_examples(order.source, config.data, role=config.role, take=take)
+    role = "student" if online else config.role  # Online only the questions count, and every session has a student.
+    read = await read_examples(order.source, config.data, role=role, take=take)
     need_examples(read, redacted(order.source))
     chosen = choose(read, config.data)
     if not chosen.train:
@@ -96,7 +112,8 @@ async def prepare(order: Order) -> Prepared:
             f"All {len(read.examples)} examples were left out ({chosen.leaked} leaked, {chosen.weak} weak).",
             "See `atlas train inspect`, and loosen `data`.",
         )
-    encoded = encode(chosen.train, codec, max_tokens=min(config.max_tokens, context))
+    longest = min(config.max_tokens, context)
+    encoded = Encoded(samples=(), too_long=0) if online else encode(chosen.train, codec, max_tokens=longest)
     return Prepared(read, chosen, encoded, codec, folder)
 
 
@@ -161,8 +178,12 @@ async def _train(
         if not add_lora(network, rank=lora.rank, alpha=lora.alpha, targets=lora.targets):
             raise ConfigError(f"No layer is named {', '.join(lora.targets)}.", "See lora.targets.")
     network.to(config.device)
-    engine = Engine(network, algorithm_of(order, prepared, network, world), config, order.output, world, on_step)
-    await engine.run(engine.resume() if order.resume else 0)
+    algorithm = algorithm_of(order, prepared, network, world)
+    try:
+        engine = Engine(network, algorithm, config, order.output, world, on_step)
+        await engine.run(engine.resume() if order.resume else 0)
+    finally:
+        await algorithm.close()
     if world.rank == 0:
         export_model(network, prepared.folder, order.output / FINAL)
     world.wait()
@@ -171,10 +192,65 @@ async def _train(
 
 
 def algorithm_of(order: Order, prepared: Prepared, network: Llama, world: World) -> Algorithm:
-    """The algorithm that a configuration names."""
+    """The algorithm that a configuration names.
+
+    Raises:
+        ConfigError: what it needs is missing.
+    """
+    from atlas.train.gkd import Gkd
+    from atlas.train.grpo import Grpo
     from atlas.train.sft import Sft
 
-    return Sft(prepared.encoded.samples, order.config, world)
+    match order.config:
+        case SftConfig() as config:
+            return Sft(prepared.encoded.samples, config, world)
+        case GkdConfig() as config:
+            teacher = _teacher(config, order, prepared)
+            return Gkd(prepared.chosen.train, prepared.codec, teacher, config=config, world=world)
+        case GrpoConfig() as config:
+            return Grpo(_rollouts(config, order, prepared, world), network, config, world)
+
+
+def _rollouts(config: GrpoConfig, order: Order, prepared: Prepared, world: World) -> Rollouts:
+    """Where the groups come from.
+
+    Raises:
+        ConfigError: the loop cannot be played, or the recorded tries say nothing.
+    """
+    from atlas.train.playing import RecordedGroups, StudentRollouts, TeacherRollouts
+    from atlas.train.stage import Stage, local_policy, read_loop
+
+    if config.rollouts == "offline":
+        return RecordedGroups(prepared.chosen.train, prepared.codec, config, world)
+    if config.role == "judge":
+        raise ConfigError("A judge has no rollouts of its own.", "Set rollouts=offline, or train it by sft.")
+    loop, folder = read_loop(config.loop, order.base)
+    policy = local_policy(
+        prepared.folder, config.model, temperature=config.temperature, max_new_tokens=config.max_new_tokens
+    )
+    stage = Stage.open(loop, folder, policy=policy, role=config.role)
+    kind = TeacherRollouts if config.role == "teacher" else StudentRollouts
+    return kind(prepared.tasks, stage, policy, prepared.codec, config=config, world=world)
+
+
+def _teacher(config: GkdConfig, order: Order, prepared: Prepared) -> Teacher:
+    """Who tells the distribution.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or a server is asked for what only a checkpoint can do.
+    """
+    from atlas.train.network import load_network
+    from atlas.train.teachers import LocalTeacher, ServerTeacher
+
+    name = config.teacher or config.model
+    if "://" in name:
+        if config.temperature != 1.0:
+            raise ConfigError("A server tells log-probabilities at temperature 1 only.", "Set temperature=1.")
+        return ServerTeacher(name, prepared.codec, top_k=config.top_k)
+    folder = checkpoint_folder(name, order.base)
+    network = load_network(folder).to(config.device).requires_grad_(False)
+    codec = Codec.load(folder)
+    return LocalTeacher(network, codec, prepared.codec, config.temperature, config.micro_batch)
 
 
 def _opened(order: Order) -> Manifest:

@@ -34,14 +34,19 @@ class Sft:
         rows = [imitation_row(sample, 1 / total) for sample in self._world.mine(chosen)]
         return Batch(tuple(packed(rows, self._config.max_tokens) if self._config.pack else rows))
 
+    async def close(self) -> None:
+        """See `Algorithm.close`."""
+
 
 def drawn(samples: Sequence[Sample], step: int, size: int, seed: int) -> list[Sample]:
     """The samples of a step: epoch after epoch, each in its own order, with no sample twice in an epoch."""
-    chosen: list[Sample] = []
-    for place in range(step * size, (step + 1) * size):
-        epoch, at = divmod(place, len(samples))
-        chosen.append(samples[_order(len(samples), f"{seed}/{epoch}")[at]])
-    return chosen
+    return [samples[at] for at in order_of(len(samples), step, size, seed)]
+
+
+def order_of(count: int, step: int, size: int, seed: int) -> list[int]:
+    """Which of so many things a step takes."""
+    places = (divmod(place, count) for place in range(step * size, (step + 1) * size))
+    return [_order(count, f"{seed}/{epoch}")[at] for epoch, at in places]
 
 
 @lru_cache(maxsize=2)
