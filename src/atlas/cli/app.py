@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "session": Entry("session", "List, show, approve, quarantine or delete sessions."),
     "view": Entry("view", "See sessions, lessons and costs in a browser, and review them."),
     "ingest": Entry("ingest", "Receive OpenTelemetry traces of other agents as sessions."),
+    "proxy": Entry("proxy", "Let existing agents call models through Atlas: they only change their base URL."),
     "playbook": Entry("playbook", "Show what was learnt."),
     "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),
     "import": Entry("export", "Store the records of an exported file."),

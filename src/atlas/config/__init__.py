@@ -25,6 +25,7 @@ from atlas.config.learning import CompareConfig, LearningConfig, LearningPrompts
 from atlas.config.llm import Block, LLMConfig, PriceConfig, RetryConfig
 from atlas.config.load import config_for, load_config, parse_config
 from atlas.config.orchestration import OrchestrationConfig
+from atlas.config.proxy import ProxyBudgetConfig, ProxyConfig
 from atlas.config.reference import PythonReference
 from atlas.config.roles import StudentConfig, StudentPrompts, TeacherConfig, TeacherPrompts
 from atlas.config.safety import DriftConfig, RedactionConfig, ReviewConfig, RuntimeSafetyConfig
@@ -56,6 +57,8 @@ __all__ = [
     "PriceConfig",
     "ProbeConfig",
     "ProcessAgentConfig",
+    "ProxyBudgetConfig",
+    "ProxyConfig",
     "PruningConfig",
     "PythonAgentConfig",
     "PythonCheck",

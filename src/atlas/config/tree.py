@@ -11,6 +11,7 @@ from atlas.config.judges import CheckConfig, RimConfig
 from atlas.config.learning import LearningConfig
 from atlas.config.llm import Block, LLMConfig, PriceConfig
 from atlas.config.orchestration import OrchestrationConfig
+from atlas.config.proxy import ProxyConfig
 from atlas.config.roles import StudentConfig, TeacherConfig
 from atlas.config.safety import RuntimeSafetyConfig
 from atlas.config.storage import StorageConfig
@@ -49,6 +50,8 @@ class AtlasConfig(Block):
     """Drift alarms and the review gate."""
     telemetry: TelemetryConfig = TelemetryConfig()
     """Where sessions are told as OpenTelemetry traces."""
+    proxy: ProxyConfig = ProxyConfig()
+    """The door for agents that change only their base URL."""
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Prices by model name that overrule the built-in table; `price` of an `llm` block overrules both."""
     metadata: dict[str, Any] = Field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The way of a session: loop, running sessions, and what they hold open."""
 
 from atlas.runtime.build import STATE_FOLDER, open_runtime
+from atlas.runtime.guest import Guest
 from atlas.runtime.replaying import Replayed
 from atlas.runtime.result import Result, StepResult, result_of
 from atlas.runtime.running import Running
@@ -9,6 +10,7 @@ from atlas.runtime.service import Service
 
 __all__ = [
     "STATE_FOLDER",
+    "Guest",
     "Replayed",
     "Result",
     "Running",

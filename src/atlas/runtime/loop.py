@@ -14,7 +14,7 @@ from atlas.roles import Scene
 from atlas.runtime.comparing import Bounds, Comparing
 from atlas.runtime.desk import TriageDesk
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Background, Lane, Playbook, Recalled, Session, Task
+from atlas.schema import Background, Lane, Playbook, Recalled, Route, Session, Task
 from atlas.schema.errors import BudgetError, ModelError, StaleVersion, StoreError
 from atlas.schema.events import Answered, Degraded, Failure, Finished, LearningFailed, Learnt, MemoryRecalled
 from atlas.store import Store
@@ -80,6 +80,15 @@ class Loop:
 
     async def play(self, opening: Opening) -> Session:
         """Take the task to its answer. Nothing but the lane stands between the caller and the answer."""
+        trace = opening.trace
+        scene, route = await self.prepare(opening)
+        played = await self._lanes[route.lane].play(scene)
+        await trace.record(Answered(answer=played.answer, accepted=played.accepted))
+        await trace.record(Finished(status="succeeded"))
+        return trace.session()
+
+    async def prepare(self, opening: Opening) -> tuple[Scene, Route]:
+        """What comes before the lane: memory, triage and routing, each on record."""
         task, trace = opening.task, opening.trace
         limits = self._limits
         deadline = time.monotonic() + limits.session_timeout_s
@@ -95,11 +104,7 @@ class Loop:
         await trace.record(MemoryRecalled(student=student, teacher=teacher))
         known = Known(outcomes=background.outcomes, arms=student.arms)
         route = await self._triage.route(task, known, caller, forced=opening.forced)
-        scene = Scene(task, student, teacher, caller, opening.on_text)
-        played = await self._lanes[route.lane].play(scene)
-        await trace.record(Answered(answer=played.answer, accepted=played.accepted))
-        await trace.record(Finished(status="succeeded"))
-        return trace.session()
+        return Scene(task, student, teacher, caller, opening.on_text), route
 
     async def settle(self, task: Task, trace: SessionTrace, journal: Journal) -> Session:
         """Judge the answered session, play its control, learn, commit. Runs after the caller has the answer."""

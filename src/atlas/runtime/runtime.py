@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol
 
 from atlas.models import Journal, OnText
+from atlas.runtime.guest import Guest
 from atlas.runtime.loop import Loop, Opening
 from atlas.runtime.pauses import Pauses
 from atlas.runtime.replaying import Replayed, replay
@@ -71,6 +72,27 @@ class Runtime:
             StoreError: the session could not be recorded.
         """
         return await self._begin(task, lane, dict(metadata or {}), on_text=on_text)
+
+    async def receive(
+        self,
+        task: Task,
+        *,
+        policy: str,
+        lane: Lane | None = None,
+        metadata: Mapping[str, object] | None = None,
+        background: Background | None = None,
+    ) -> Guest:
+        """Begin a session whose student acts elsewhere; it comes back recalled, triaged and routed.
+
+        `policy` names the models that serve it; `background` stands for what the store knows, where it was read before.
+
+        Raises:
+            StoreError: the session could not be recorded.
+        """
+        trace = SessionTrace(new_id(), self.store, self._publish)
+        await trace.record(SessionStarted(task=task, policy=policy, forced=lane, metadata=dict(metadata or {})))
+        opening = Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background)
+        return Guest(self._loop, opening, *await self._loop.prepare(opening))
 
     async def resume(self, session_id: str, *, on_text: OnText | None = None) -> Running:
         """Continue an interrupted session; its finished model and tool calls are not paid again.
