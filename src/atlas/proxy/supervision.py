@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from atlas.agents import Output, Turn
+from atlas.agents import Abilities, Output, Turn
 from atlas.lanes.verified import until_accepted
 from atlas.models import Caller, OnText
 from atlas.proxy.calls import Call, Reply
@@ -50,6 +50,7 @@ class _Caller:
 
     name = "proxied"
     plans = False
+    abilities = Abilities(traces=True)
 
     def __init__(
         self, conversation: Conversation, call: Call, ask: Ask, *, known: int, first: tuple[Attempt, Reply]
