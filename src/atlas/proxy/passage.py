@@ -175,7 +175,7 @@ class Passage:
     def _is_held(self, flight: Flight) -> bool:
         if self._supervision is None or flight.conversation is None or flight.call is None:
             return False
-        return flight.conversation.guest.route.lane != "auto"
+        return self._sessions.may_hold(flight.conversation, flight.call)
 
     async def _finish(
         self, flight: Flight, status: int, *, streamed: bool, tentative: bool = False

@@ -37,6 +37,9 @@ HISTORY = 50
 LONGEST_NAME = 200
 """Characters of a client's own name of a session or key."""
 
+FLOWS = Failure(boundary="config", kind="ConfigError", message="proxy.buffer_streams is off.")
+PLANLESS = Failure(boundary="agent", kind="AgentError", message="Only the agent behind the proxy could plan.")
+
 log = logging.getLogger("atlas.proxy")
 T = TypeVar("T")
 Counted = Literal["calls", "recorded", "unrecorded", "refused", "sessions"]
@@ -92,6 +95,10 @@ class Sessions:
             recalled = conversation.guest.scene.student_memory
             call.teach(recalled)
         return conversation
+
+    def may_hold(self, conversation: Conversation, call: Call) -> bool:
+        """Whether the answer to this call may wait for the teacher."""
+        return conversation.guest.route.lane != "auto" and (self._rules.buffer_streams or not call.streams)
 
     async def replied(self, conversation: Conversation, call: Call, completion: Completion) -> bool:
         """Record a reply before the client has all of it; whether that was possible."""
@@ -189,16 +196,21 @@ class Sessions:
         )
         known = await shelf.known(task)
         named = {"session": call.labels.session[:LONGEST_NAME]} if call.labels.session else {}
-        forced: Lane | None = None if rules.lanes == "routed" else rules.lanes
+        lane: Lane | None = None if rules.lanes == "routed" else rules.lanes
+        flows = call.streams and not rules.buffer_streams
         guest = await runtime.receive(
             task,
             policy=f"student={call.model}",
-            lane=forced,
+            lane="auto" if flows else lane,
             metadata={"source": "proxy", **named},
             background=known.background,
         )
         if known.failure is not None:
             await guest.trace.record(Degraded(what="no memory and no history", failure=known.failure))
+        if flows and lane != "auto":
+            await guest.trace.record(Degraded(what="an answer that streams goes out unverified", failure=FLOWS))
+        elif guest.route.lane == "coach":
+            await guest.trace.record(Degraded(what="the answer is verified; there is no plan", failure=PLANLESS))
         self.count("sessions")
         return Conversation(guest, call.labels)
 
