@@ -77,7 +77,7 @@ async def _serve(place: str | Path, project: Project, given: Options) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with open_database(place, sizes=(1, 6), settings=PLANNED_ANEW) as database:
         token = os.environ.get(given["token_env"]) or None
-        viewer = Viewer(database, who=reviewer(), token=token, names=given["names"])
+        viewer = Viewer(database, who=reviewer(), token=token, names=given["names"], safety=project.safety())
         page = f"/sessions/{given['session_id']}" if given["session_id"] else "/"
         try:
             await _listen(viewer, given["host"], given["port"])

@@ -8,6 +8,7 @@ from atlas.evidence.intervals import (
     confidence_sequence,
     mcnemar_exact,
     paired_difference,
+    rate_difference,
     wilson,
     wilson_lower,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "observe",
     "observe_pair",
     "paired_difference",
+    "rate_difference",
     "wilson",
     "wilson_lower",
 ]

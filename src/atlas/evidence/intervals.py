@@ -98,6 +98,18 @@ def paired_difference(treated: Sequence[float], control: Sequence[float], confid
     return Interval(mean=fmean(gaps), low=max(-1.0, centre - half), high=min(1.0, centre + half), n=len(gaps))
 
 
+def rate_difference(one: tuple[float, int], other: tuple[float, int], confidence: float = 0.95) -> Interval:
+    """Interval of the difference of two independent success rates, each given as (successes, n).
+
+    Source: Newcombe 1998, Statistics in Medicine 17, method 10 (hybrid of two Wilson intervals).
+    """
+    first, second = wilson(*one, confidence), wilson(*other, confidence)
+    gap = first.mean - second.mean
+    low = gap - math.hypot(first.mean - first.low, second.high - second.mean)
+    high = gap + math.hypot(first.high - first.mean, second.mean - second.low)
+    return Interval(mean=gap, low=max(-1.0, low), high=min(1.0, high), n=one[1] + other[1])
+
+
 def mcnemar_exact(better: int, worse: int) -> float:
     """Two-sided exact p-value that `better` and `worse` discordant pairs come from a fair coin.
 

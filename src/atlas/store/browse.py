@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atlas.schema.errors import ConfigError
-from atlas.store.browsed import COUNTED, Filters, ListedSession, Mark, SeenEvent, SessionHead, Spent, Tally
+from atlas.store.browsed import COUNTED, Filters, ListedSession, SeenEvent, SessionHead, Spent, Tally
 from atlas.store.database import Database
+from atlas.store.mark import Mark
 from atlas.store.pooling import ESC, Bodies, escape, unescape
 from atlas.store.review import drift_of, find
 

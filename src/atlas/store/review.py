@@ -13,10 +13,13 @@ from atlas.schema import Lane, Noun, Status
 from atlas.schema.errors import ConfigError, StaleVersion, StoreError
 from atlas.store.base import ReviewStatus
 from atlas.store.database import Database
+from atlas.store.mark import Mark
 from atlas.store.pooling import escape, unescape
 
 PAGE = 50
 """Sessions fetched, and hashed, in one round trip."""
+HASHED_EVENTS = 2000
+"""Events up to which a session of a list is hashed."""
 SHORTEST_HASH = 12
 """Characters of a content hash that suffice."""
 
@@ -86,6 +89,63 @@ class Decision(Noun):
     """What was said."""
 
 
+class Queued(Noun):
+    """A session as a reviewer decides about it."""
+
+    id: str
+    """UUID version 7."""
+    prompt: str
+    """The task's first 2,000 characters."""
+    answer: str | None
+    """The answer's first 8,000 characters."""
+    accepted: bool | None
+    """The teacher's word on it."""
+    key: str
+    """Its learning key."""
+    tenant: str
+    """Its owner."""
+    lane: Lane | None
+    """None before routing."""
+    status: Status
+    """A final state."""
+    reward: float | None
+    """In [0, 1]; None when no judge could tell."""
+    drift: Drift | None
+    """None while too few sessions came before it."""
+    review: ReviewStatus
+    """What was decided."""
+    review_by: str | None
+    """Who decided last."""
+    review_at: datetime | None
+    """When (UTC)."""
+    review_note: str | None
+    """What was said."""
+    hash: str | None
+    """SHA-256 over its events as stored; None for a session of more than `HASHED_EVENTS`, whose own page shows it."""
+    created_at: datetime
+    """When it started (UTC)."""
+
+
+class Standing(Noun):
+    """The last decision about a session."""
+
+    review: ReviewStatus
+    """What was decided."""
+    at: datetime | None = None
+    """When (UTC); None before the first one."""
+
+
+class Seen(Noun):
+    """What a reviewer saw when they decided."""
+
+    session: uuid.UUID
+    """Which session."""
+    hash: str = Field(min_length=64, max_length=64, pattern="^[0-9a-f]+$")
+    """SHA-256 over its events."""
+    standing: Standing
+    """The decision before."""
+
+
 class ReviewDesk:
     """Lists sessions for review and records decisions."""
 
@@ -141,6 +201,35 @@ class ReviewDesk:
             cause = f"Session {uid} has the content {found[:SHORTEST_HASH]}, not {str(seen)[:SHORTEST_HASH]}."
             raise StaleVersion(cause, "Look at it again, then decide with its present hash.")
         return found
+
+    async def queue(
+        self, review: ReviewStatus, *, key: str | None = None, alarms: bool = False, below: Mark, limit: int
+    ) -> list[Queued]:
+        """Finished sessions of which this was decided, newest first, below a mark; with `alarms` those that drift."""
+        stored = None if key is None else escape(key)
+        rows = await self._database.rows("queue", review, below.at, below.uid, stored, limit, HASHED_EVENTS, alarms)
+        return [_queued(row) for row in rows]
+
+    async def decide_as_seen(
+        self, seen: Seen, decision: ReviewStatus, *, who: str, note: str | None = None
+    ) -> Standing:
+        """Record a decision about a session that nobody changed since it was seen: neither its content nor its review.
+
+        Raises:
+            StaleVersion: it went on, or somebody else decided meanwhile; nothing was recorded.
+            ConfigError: there is no such session.
+        """
+        said = None if note is None else escape(note)
+        was = (seen.hash, seen.standing.review, seen.standing.at)
+        rows = await self._database.rows("decide_as_seen", seen.session, decision, escape(who), said, *was)
+        if not rows:
+            raise _unknown(str(seen.session))
+        if rows[0]["moved"] is not None:
+            raise StaleVersion(f"It is {unescape(rows[0]['moved'])} by now.", "Look at it again, then decide.")
+        if not rows[0]["done"]:
+            raise StaleVersion("Its content is not what you saw.", "Look at it again, then decide.")
+        row = (await self._database.rows("standing", seen.session))[0]
+        return Standing(review=row["review_status"], at=row["review_at"])
 
     async def content(self, session_id: uuid.UUID) -> str:
         """The hash of a session's events as stored, to which a decision can be bound."""
@@ -208,6 +297,27 @@ def _row(row: Any) -> ReviewRow:
         note=_text(row["review_notes"]),
         reward=row["reward_value"],
         drift=None if row["drift"] is None else drift_of(row["drift"]),
+        hash=row["hash"],
+        created_at=row["created_at"],
+    )
+
+
+def _queued(row: Any) -> Queued:
+    return Queued(
+        id=str(row["uid"]),
+        prompt=unescape(row["task"]),
+        answer=_text(row["answer"]),
+        accepted=row["accepted"],
+        key=unescape(row["learning_key"]),
+        tenant=unescape(row["tenant"]),
+        lane=row["lane"],
+        status=row["status"],
+        reward=row["reward_value"],
+        drift=None if row["drift"] is None else drift_of(row["drift"]),
+        review=row["review_status"],
+        review_by=_text(row["review_by"]),
+        review_at=row["review_at"],
+        review_note=_text(row["review_notes"]),
         hash=row["hash"],
         created_at=row["created_at"],
     )

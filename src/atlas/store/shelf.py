@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from atlas.schema import Audience, Entry, EntryState, Noun, Playbook
+from atlas.store.boundary import Safety, safety_of
 from atlas.store.database import Database
-from atlas.store.pooling import Bodies, escape, unescape
+from atlas.store.pooling import Bodies, Pool, escape, unescape
 
 MOVES = 300
 """Changes of state that a history shows."""
@@ -68,6 +69,28 @@ class Move(Noun):
     """Why."""
 
 
+class Deed(Noun):
+    """What a person does to a playbook."""
+
+    who: str
+    """Who."""
+    what: Literal["approved", "quarantined", "rolled_back"]
+    """What."""
+    entry: str | None = None
+    """Which entry; None for a rollback."""
+    note: str | None = None
+    """What was said."""
+
+
+class Done(Deed):
+    """What a person did to a playbook."""
+
+    at: datetime
+    """When (UTC)."""
+    version: int
+    """The version that came of it."""
+
+
 class Lesson(Noun):
     """An entry with the playbook it stands in."""
 
@@ -93,8 +116,10 @@ class Learnt(Noun):
 class Shelf:
     """Reads playbooks for pages."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, safety: Safety | None = None) -> None:
+        """Without `safety` the defaults of the configuration hold for what is written."""
         self._database = database
+        self._clean = (safety or safety_of()).boundary
 
     async def books(self, *, limit: int = 500) -> list[Book]:
         """The newest version of each playbook, by owner, key and reader."""
@@ -136,6 +161,29 @@ class Shelf:
                     "action": unescape(row["action"]),
                     "reason": unescape(row["reason"]),
                 }
+            )
+            for row in map(dict[str, Any], rows)
+        ]
+
+    async def publish(self, book: Playbook, deed: Deed) -> None:
+        """Write a playbook's next version because a person wants it, and who that was, in one transaction.
+
+        Raises:
+            StaleVersion: somebody else wrote a newer version first; nothing was written.
+        """
+        stored = Pool().alone(self._clean.noun(book))
+        said = None if deed.note is None else escape(self._clean.text(deed.note))
+        where = (escape(book.tenant), escape(book.key), book.audience, book.version)
+        await self._database.rows(
+            "publish_decided", [stored], uuid.uuid4(), escape(deed.who), deed.what, *where, deed.entry, said
+        )
+
+    async def trail(self, tenant: str, key: str, audience: Audience) -> list[Done]:
+        """What people did to a playbook, newest first."""
+        rows = await self._database.rows("playbook_trail", escape(tenant), escape(key), audience)
+        return [
+            Done.model_validate(
+                {**row, "who": unescape(row["who"]), "note": None if row["note"] is None else unescape(row["note"])}
             )
             for row in map(dict[str, Any], rows)
         ]

@@ -147,9 +147,9 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     trusted = scheme.lower() == "bearer" and gate.is_token(bearer.strip())
     if not trusted and not gate.is_pass(request.cookies.get(gate.cookie)):
-        return answer(request, _LOCKED)
+        return problem(request, _LOCKED)
     if not trusted and request.method not in SAFE_METHODS and not gate.is_csrf(await _csrf(request)):
-        return answer(request, Problem(status=403, message="This decision did not come from a page of this server."))
+        return problem(request, Problem(status=403, message="This decision did not come from a page of this server."))
     return await handler(request)
 
 
@@ -174,17 +174,17 @@ async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as error:
-        return answer(request, error.problem)
+        return problem(request, error.problem)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return answer(request, Problem(status=error.status, message=f"{error.reason}."))
+        return problem(request, Problem(status=error.status, message=f"{error.reason}."))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        return answer(request, Problem(status=400, message=f"{where}: {fault['msg']}."))
+        return problem(request, Problem(status=400, message=f"{where}: {fault['msg']}."))
     except AtlasError as error:
-        return answer(request, Problem(status=status_of(error), message=error.message, remedy=error.remedy))
+        return problem(request, Problem(status=status_of(error), message=error.message, remedy=error.remedy))
     except Exception:  # the outermost boundary of a request: a defect is logged once and becomes a page
         log.exception("%s %s failed", request.method, request.path)
         return answer(
@@ -207,10 +207,14 @@ def status_of(error: AtlasError) -> int:
             return 500
 
 
-def answer(request: web.Request, page: Page) -> web.Response:
-    """A page as its reader wants it: HTML, or JSON by `?format=json` or the header Accept."""
-    status = page.status if isinstance(page, Problem) else 200
-    if request.query.get("format") == "json" or request.headers.get("Accept", "").startswith("application/json"):
+def wants_json(request: web.Request) -> bool:
+    """Whether the reader wants JSON: by `?format=json` or the header Accept."""
+    return request.query.get("format") == "json" or request.headers.get("Accept", "").startswith("application/json")
+
+
+def answer(request: web.Request, page: Page, *, status: int = 200) -> web.Response:
+    """A page as its reader wants it."""
+    if wants_json(request):
         return as_json(page, status=status)
     around = {
         "path": request.path,
@@ -219,3 +223,8 @@ def answer(request: web.Request, page: Page) -> web.Response:
         "csrf": request.app[GATE].csrf if status != 401 else "",
     }
     return html(page, around, status=status)
+
+
+def problem(request: web.Request, said: Problem) -> web.Response:
+    """A problem in place of a page."""
+    return answer(request, said, status=said.status)

@@ -188,8 +188,8 @@ class OneSession:
         return answer(request, Used(head=head, spent=tuple(await self._browser.usage(_uid(head)))))
 
     async def _review(self, request: web.Request) -> web.StreamResponse:
-        head = await self.head(request)
-        seen = await self._desk.content(_uid(head))
+        seen = await self._desk.content(_uid(await self.head(request)))
+        head = await self.head(request)  # After the hash: what came between is not approved by it.
         return answer(request, Trail(head=head, trail=tuple(await self._desk.trail(head.id)), hash=seen))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:

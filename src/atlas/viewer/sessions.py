@@ -11,7 +11,8 @@ from aiohttp import web
 
 from atlas.schema.errors import StoreError
 from atlas.store.browse import Browser
-from atlas.store.browsed import Filters, ListedSession, Mark, Tally
+from atlas.store.browsed import Filters, ListedSession, Tally
+from atlas.store.mark import Mark
 from atlas.viewer.rendering import Page, environment
 from atlas.viewer.server import Refusal, answer
 

@@ -14,6 +14,37 @@ ORDER BY page.created_at DESC, page.uid DESC;
 -- name: decide
 SELECT hash, done FROM atlas_decide($1::uuid, $2::text, $3::text, $4::text, $5::text);
 
+-- name: decide_as_seen
+SELECT hash, done, moved FROM atlas_decide_as_seen(
+    $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text, $7::timestamptz);
+
+-- name: standing
+SELECT review_status, review_at FROM sessions WHERE uid = $1;
+
+-- name: queue
+SELECT page.uid, left(page.task, 2000) AS task, page.learning_key, page.tenant, page.lane, page.status, page.review_status,
+    page.review_by, page.review_at, page.review_notes, page.reward_value, page.metadata -> 'drift' AS drift, page.created_at,
+    left(page.final_answer, 8000) AS answer, page.accepted,
+    CASE WHEN page.last_seq <= $6 THEN atlas_content_hash(page.uid) END AS hash
+FROM (
+    SELECT s.*, (SELECT max(e.seq) FROM events e WHERE e.session = s.uid) AS last_seq FROM sessions s
+    WHERE s.review_status = $1 AND s.status <> 'running'
+      AND (s.created_at, s.uid) < ($2, $3::uuid)
+      AND ($4::text IS NULL OR s.learning_key = $4)
+      AND (NOT $7 OR s.metadata #> '{drift,drift_alert}' = 'true')
+    ORDER BY s.created_at DESC, s.uid DESC LIMIT $5
+) AS page
+ORDER BY page.created_at DESC, page.uid DESC;
+
+-- name: publish_decided
+WITH published AS (SELECT atlas_publish($1::jsonb[], NULL, $2::uuid))
+INSERT INTO playbook_audit (who, what, tenant, key, audience, version, entry, note)
+SELECT $3, $4, $5, $6, $7, $8, $9, $10 FROM published;
+
+-- name: playbook_trail
+SELECT at, who, what, version, entry, note FROM playbook_audit
+WHERE tenant = $1 AND key = $2 AND audience = $3 ORDER BY id DESC LIMIT 100;
+
 -- name: content
 SELECT atlas_content_hash($1::uuid);
 

@@ -74,6 +74,56 @@
   document.addEventListener("htmx:afterSettle", follow);
   addEventListener("pagehide", () => stream && stream.close());
 
+  // --- review queue -------------------------------------------------------------------------------------------------
+  async function decide(queue, decision, seen, note) {
+    const body = new URLSearchParams({ csrf: csrf(), decision, note });
+    for (const one_seen of seen) body.append("seen", one_seen);
+    let told;
+    try {
+      const reply = await fetch("/review/decide", { method: "POST", body, headers: { Accept: "application/json" } });
+      told = await reply.json();
+    } catch { toast("The viewer does not answer. Nothing was decided."); return; }
+    if (!told.results) { toast(told.message || "That was refused."); return; }
+    const undo = [];
+    for (const result of told.results) {
+      const card = document.getElementById("c-" + result.session);
+      const line = one(".outcome", card);
+      line.textContent = result.done ? decision : "Not recorded: " + result.problem;
+      line.classList.toggle("failed", !result.done);
+      if (!result.done) continue;
+      undo.push(result.undo);
+      const box = one("input[name=seen]", card);
+      box.checked = false;
+      box.value = result.undo;
+      const open = decision === queue.dataset.review;
+      box.disabled = !open;
+      card.classList.toggle("done", !open);
+    }
+    if (undo.length && decision !== told.before) {
+      toast(undo.length + " " + decision + ".", "Undo", () => decide(queue, told.before, undo, "taken back"));
+    }
+  }
+  function chosen(queue) {
+    const boxes = all("input[name=seen]:checked", queue);
+    if (boxes.length) return boxes;
+    const card = one(".on", queue);
+    return card ? all("input[name=seen]:not(:disabled)", card) : [];
+  }
+  document.addEventListener("submit", (event) => {
+    const queue = event.target.closest("[data-queue]");
+    if (!queue || !event.submitter) return;
+    event.preventDefault();
+    const boxes = chosen(queue);
+    if (!boxes.length) { toast("Select sessions first: x, or the boxes."); return; }
+    decide(queue, event.submitter.value, boxes.map((box) => box.value), queue.elements.note.value);
+    queue.elements.note.value = "";
+    step(1);
+  });
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-select-all]")) return;
+    for (const box of all("input[name=seen]:not(:disabled)")) box.checked = event.target.checked;
+  });
+
   // --- keys ---------------------------------------------------------------------------------------------------------
   let going = false;
   const items = () => all("[data-key]");
