@@ -237,3 +237,26 @@ async def test_bad_orders_are_refused(desk_traces: Traces, tmp_path: Path) -> No
     assert json.loads((tmp_path / "c" / "run.json").read_text("utf-8"))["status"] == "failed"
     with pytest.raises(ConfigError, match="No example has guidance"):
         await train(order("d", "teacher_sees=guidance", "role=teacher", "model=pocket-teacher"))
+
+
+async def test_a_server_tells_what_the_checkpoint_tells(desk_traces: Traces, tmp_path: Path) -> None:
+    from aiohttp import web
+
+    from atlas.deploy import ServeOptions, make_app
+    from atlas.train.teachers import ServerTeacher
+
+    runner = web.AppRunner(make_app(ServeOptions(STUDENT, "teacher")))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    read = await read_examples(desk_traces.file, DataConfig(), role="student", take="imitate")
+    codec = Codec.load(STUDENT)
+    view = View(*moments(read.examples[0], codec, codec, guided=False)[0][1:])
+    (local,) = await LocalTeacher(load_network(STUDENT), codec, codec).targets([view])
+    (told,) = await ServerTeacher(url, codec, top_k=5).targets([view])
+    assert told.ids_NK is not None
+    best = local.logp_NK.topk(5)
+    assert torch.allclose(told.logp_NK, best.values, atol=1e-4)
+    settings = config(f"teacher={url}", "lambda=1", "top_k=10")
+    assert (await train(Order(settings, str(desk_traces.file), tmp_path / "run"))).metrics["loss"] < 1e-3
+    await runner.cleanup()

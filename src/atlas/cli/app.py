@@ -39,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),
     "import": Entry("export", "Store the records of an exported file."),
     "train": Entry("train", "Train student or teacher from recorded sessions."),
+    "serve": Entry("serve", "Serve a small checkpoint over the OpenAI protocol."),
     "db": Entry("db", "Delete old sessions from the database."),
     "config": Entry("check", "Check a configuration file."),
     "doctor": Entry("doctor", "Check this machine: Python, configuration, keys, database, models."),

@@ -42,6 +42,20 @@ class Generated:
     """Sum of the tokens' natural log-probabilities under the model at temperature 1."""
     cached: int
     """Prompt tokens whose keys and values were at hand."""
+    chosen: tuple[Chosen, ...] = ()
+    """Each token's chances and those of its rivals, where they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A token with its log-probability, and the most probable ones at its place. Natural logarithms, temperature 1."""
+
+    token: int
+    """Which was taken."""
+    logprob: float
+    """How probable it was."""
+    best: tuple[tuple[int, float], ...]
+    """The most probable tokens there, the likeliest first."""
 
 
 class Generator:
@@ -66,9 +80,18 @@ class Generator:
         return self._model.shape.context
 
     def run(
-        self, prompt: list[int], *, limit: int, sampling: Sampling, go_on: Callable[[], bool] = lambda: True
+        self,
+        prompt: list[int],
+        *,
+        limit: int,
+        sampling: Sampling,
+        best: int | None = None,
+        go_on: Callable[[], bool] = lambda: True,
     ) -> Generated | None:
-        """Up to `limit` tokens after a prompt that is shorter than the context; None when `go_on` said no."""
+        """Up to `limit` tokens after a prompt that is shorter than the context; None when `go_on` said no.
+
+        With `best` each token comes with its log-probability and that of so many rivals.
+        """
         import numpy as np
 
         limit = min(limit, self.context - len(prompt))
@@ -76,6 +99,7 @@ class Generator:
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
         stops = self._model.shape.stops
         tokens: list[int] = []
+        told: list[Chosen] = []
         logprob = 0.0
         new = prompt[cached:]
         while len(tokens) < limit:
@@ -86,11 +110,18 @@ class Generator:
             highest = scores.max()
             logprob += float(scores[token] - highest) - math.log(float(np.exp(scores - highest).sum()))
             tokens.append(token)
+            if best is not None:
+                told.append(_chosen(scores, token, best))
             if token in stops:
                 break
             new = [token]
         self._keep(state)
-        return Generated(tuple(tokens), bool(tokens) and tokens[-1] in stops, logprob, cached)
+        return Generated(tuple(tokens), bool(tokens) and tokens[-1] in stops, logprob, cached, tuple(told))
+
+    def read(self, tokens: list[int], *, best: int) -> list[Chosen]:
+        """How probable each token of a text was where it stands, from the second one on, and its rivals."""
+        scores_TV = self._model.forward_all(State(self.shape, len(tokens)), tokens)
+        return [_chosen(scores, token, best) for scores, token in zip(scores_TV, tokens[1:], strict=False)]
 
     def _state(self, prompt: list[int], limit: int) -> tuple[State, int]:
         """A state with as much of the prompt as the cache knows; the last token is always read anew."""
@@ -124,6 +155,16 @@ def _common(one: list[int], other: list[int]) -> int:
         else:
             high = middle - 1
     return low
+
+
+def _chosen(scores: Array, token: int, best: int) -> Chosen:
+    """A token's log-probability and that of its rivals."""
+    import numpy as np
+
+    highest = scores.max()
+    logp = scores - highest - math.log(float(np.exp(scores - highest).sum()))
+    order = np.argsort(-scores, kind="stable")[:best]
+    return Chosen(token, float(logp[token]), tuple((int(index), float(logp[index])) for index in order))
 
 
 def _draw(scores: Array, sampling: Sampling, rng: Any) -> int:

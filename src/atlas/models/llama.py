@@ -145,6 +145,16 @@ class Llama:
 
     def forward(self, state: State, tokens: list[int]) -> Array:
         """Read tokens after those in the state, which grows; the scores (V) of what follows the last one."""
+        last = self._hidden(state, tokens)[-1]
+        return (last @ self._head) * self._scale(last[None])[0]
+
+    def forward_all(self, state: State, tokens: list[int]) -> Array:
+        """The same with the scores (T, V) of what follows each of them."""
+        hidden_TD = self._hidden(state, tokens)
+        return (hidden_TD @ self._head) * self._scale(hidden_TD)
+
+    def _hidden(self, state: State, tokens: list[int]) -> Array:
+        """Read tokens; what the last layer made of each, before the last norm."""
         import numpy as np
 
         past, time = len(state.tokens), len(tokens)
@@ -160,8 +170,7 @@ class Llama:
             gate, up = both[:, : layer.down.shape[0]], both[:, layer.down.shape[0] :]
             x_TD = x_TD + (up * gate / (1.0 + np.exp(-gate))) @ layer.down
         state.tokens.extend(tokens)
-        last = x_TD[-1]
-        return (last @ self._head) * self._scale(last[None])[0]
+        return x_TD
 
     def _scale(self, x_TD: Array) -> Array:
         """One over the root mean square of each row, as (T, 1)."""

@@ -7,16 +7,17 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from atlas.config.llm import LLMConfig
 from atlas.models.base import OnText
 from atlas.models.blas import one_blas_thread
-from atlas.models.generation import Generated, Generator, Sampling
+from atlas.models.generation import Chosen, Generated, Generator, Sampling
 from atlas.models.llama import Llama
 from atlas.models.rendering import ChatTemplate
 from atlas.models.tokenizer import Tokenizer
@@ -28,6 +29,7 @@ POCKET = ("pocket-student", "pocket-teacher")
 MAX_NEW_TOKENS = 256
 """Length of a reply when nobody says otherwise, in tokens."""
 
+T = TypeVar("T")
 _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
@@ -58,8 +60,8 @@ class LocalModel:
         """
         self._name = f"local:{name}"
         self._config = config
-        self._tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        self._template = ChatTemplate.load(folder / "tokenizer_config.json", shield=self._tokenizer.shield)
+        self.tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        self._template = ChatTemplate.load(folder / "tokenizer_config.json", shield=self.tokenizer.shield)
         self._generator = Generator(Llama.load(folder))
         self._default_temperature = _default_temperature(folder / "generation_config.json")
         self._closed = False
@@ -80,25 +82,85 @@ class LocalModel:
             ModelTimeout: the answer was not complete in time, the wait for other requests included.
             ModelRefused: the conversation is longer than the checkpoint's context, or the model is closed.
         """
+        prompt = self.prompt(request)
+        limit = request.max_output_tokens or self._config.max_output_tokens or MAX_NEW_TOKENS
+        generated = await self.generate(prompt, limit=limit, sampling=self.sampling(request), timeout_s=timeout_s)
+        completion = self.completion(request, generated, len(prompt))
+        if on_text is not None and completion.message.content:
+            await on_text(completion.message.content)
+        return completion
+
+    def prompt(self, request: Request) -> list[int]:
+        """The tokens that a request is read as.
+
+        Raises:
+            ModelRefused: the conversation is longer than the checkpoint's context, or its template refuses it.
+        """
+        tools = () if request.tool_choice == "none" else request.tools
+        prompt = self.tokenizer.encode_chat(self._template.render(request.messages, tools))
+        self._fits(prompt)
+        return prompt
+
+    async def generate(
+        self, prompt: list[int], *, limit: int, sampling: Sampling, timeout_s: float, best: int | None = None
+    ) -> Generated:
+        """What follows a prompt; with `best` each token with its log-probability and so many rivals.
+
+        Raises:
+            ModelTimeout: it was not complete in time.
+            ModelRefused: the prompt is empty or too long, or the model is closed.
+        """
+        self._fits(prompt)
+        return await self._in_thread(
+            lambda go_on: self._generator.run(prompt, limit=limit, sampling=sampling, best=best, go_on=go_on), timeout_s
+        )
+
+    async def read(self, tokens: list[int], *, best: int, timeout_s: float) -> list[Chosen]:
+        """How probable each token of a text is where it stands, from the second one on, and its rivals.
+
+        Raises:
+            ModelTimeout: it was not done in time.
+            ModelRefused: the text is empty or too long, or the model is closed.
+        """
+        self._fits(tokens)
+        return await self._in_thread(lambda go_on: self._generator.read(tokens, best=best), timeout_s)
+
+    def _fits(self, prompt: list[int]) -> None:
+        if not prompt:
+            raise ModelRefused("There is nothing to read.", "Give a prompt.")
+        if not 0 <= min(prompt) <= max(prompt) < self._generator.shape.vocabulary:
+            raise ModelRefused(f"{self._name} has no such token.", "Use the tokenizer of this checkpoint.")
+        if len(prompt) >= self._generator.context:
+            raise ModelRefused(
+                f"The conversation has {len(prompt)} tokens; {self._name} reads {self._generator.context}.",
+                "Shorten it, or use a model with a longer context.",
+            )
+
+    async def _in_thread(self, work: Callable[[Callable[[], bool]], T | None], timeout_s: float) -> T:
+        """Work in the model's thread, which is given up at the deadline or when the caller leaves."""
         if self._closed:
             raise ModelRefused(f"{self._name} is closed.", "Open it again.")
         given_up = threading.Event()
         deadline = time.monotonic() + timeout_s
-        work = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._answer, request, lambda: not given_up.is_set() and time.monotonic() < deadline
-        )
+
+        def go_on() -> bool:
+            return not given_up.is_set() and time.monotonic() < deadline
+
+        def alone() -> T | None:
+            with one_blas_thread():
+                return work(go_on)
+
+        running = asyncio.get_running_loop().run_in_executor(self._thread, alone)
         try:
             async with asyncio.timeout(timeout_s):
-                completion = await work
+                done = await running
         except TimeoutError:
-            completion = None
+            done = None
         finally:
             given_up.set()
-        if completion is None:
+        if done is None:
             raise ModelTimeout(f"{self._name} did not answer within {timeout_s:g} s.", "Raise llm.timeout_seconds.")
-        if on_text is not None and completion.message.content:
-            await on_text(completion.message.content)
-        return completion
+        return done
 
     def use(self, weights: dict[str, Any]) -> None:
         """Answer with these weights from now on: named and shaped as in the checkpoint, as a trainer has them."""
@@ -114,20 +176,8 @@ class LocalModel:
         if "_thread" in self.__dict__:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _answer(self, request: Request, go_on: Any) -> Completion | None:
-        tools = () if request.tool_choice == "none" else request.tools
-        prompt = self._tokenizer.encode_chat(self._template.render(request.messages, tools))
-        if len(prompt) >= self._generator.context:
-            raise ModelRefused(
-                f"The conversation has {len(prompt)} tokens; {self._name} reads {self._generator.context}.",
-                "Shorten it, or use a model with a longer context.",
-            )
-        limit = request.max_output_tokens or self._config.max_output_tokens or MAX_NEW_TOKENS
-        with one_blas_thread():
-            generated = self._generator.run(prompt, limit=limit, sampling=self._sampling(request), go_on=go_on)
-        return None if generated is None else self._completion(request, generated, len(prompt))
-
-    def _sampling(self, request: Request) -> Sampling:
+    def sampling(self, request: Request) -> Sampling:
+        """How a request is sampled: as it says, else as the configuration, else as the checkpoint."""
         wanted = (request.temperature, self._config.temperature, self._default_temperature)
         top_p = (request.top_p, self._config.top_p, 1.0)
         return Sampling(
@@ -136,9 +186,10 @@ class LocalModel:
             seed=request.seed,
         )
 
-    def _completion(self, request: Request, generated: Generated, prompt_tokens: int) -> Completion:
+    def completion(self, request: Request, generated: Generated, prompt_tokens: int) -> Completion:
+        """What was generated, as an answer to the request."""
         words = generated.tokens[:-1] if generated.stopped else generated.tokens
-        text = self._tokenizer.decode(words)
+        text = self.tokenizer.decode(words)
         known = sum(len(message.tool_calls) for message in request.messages)
         message = parse_reply(text, first_id=known + 1) if request.tools else Message(role="assistant", content=text)
         reason = "tool_calls" if message.tool_calls else "stop" if generated.stopped else "length"
