@@ -33,7 +33,7 @@ READ = 1000
 """Sessions of one reading for training."""
 EVERY = Selection(reviews=None)
 ONE_QUERY = """SELECT s.*, e.seq, e.at, e.type, e.payload
-FROM (SELECT * FROM sessions WHERE learning_key LIKE 'key-%' ORDER BY created_at DESC LIMIT 1000) s
+FROM (SELECT * FROM sessions WHERE key LIKE 'key-%' ORDER BY created_at DESC LIMIT 1000) s
 JOIN events e ON e.session = s.uid ORDER BY s.created_at DESC, s.uid, e.seq"""
 
 

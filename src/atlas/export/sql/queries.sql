@@ -2,7 +2,7 @@
 
 -- name: chosen
 SELECT s.* FROM (
-    SELECT o.uid, o.id, o.created_at, o.tenant, o.learning_key, o.task, o.review_status, o.review_notes, o.metadata,
+    SELECT o.uid, o.id, o.created_at, o.tenant, o.key, o.task, o.review_status, o.review_notes, o.metadata,
         o.reward_stats, CASE WHEN o.status = 'running' AND NOT EXISTS (
             SELECT FROM leases l WHERE l.owner = o.lease_owner AND l.until > now())
         THEN 'interrupted' ELSE o.status END AS status
@@ -31,7 +31,7 @@ SELECT count(*) FROM ({chosen}) AS c
 -- name: questions
 SELECT array_agg(n.uid ORDER BY n.created_at, n.uid) AS uids
 FROM (SELECT c.* FROM ({chosen}) AS c ORDER BY c.created_at DESC, c.uid DESC LIMIT $10 OFFSET $11) AS n
-GROUP BY n.tenant, n.learning_key, n.task
+GROUP BY n.tenant, n.key, n.task
 ORDER BY min(n.created_at), min(n.id)
 
 -- name: events

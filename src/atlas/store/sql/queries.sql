@@ -25,7 +25,7 @@ SELECT
                       ORDER BY o.completed_at DESC)
      FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.arms, s.completed_at
            FROM sessions s
-           WHERE s.tenant = $1 AND s.learning_key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
+           WHERE s.tenant = $1 AND s.key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
              AND s.completed_at IS NOT NULL
            ORDER BY s.completed_at DESC LIMIT $3) AS o) AS outcomes;
 
@@ -42,7 +42,7 @@ SELECT seq, at, payload FROM events WHERE session = $1 ORDER BY seq;
 SELECT uid, status FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2;
 
 -- name: sessions
-SELECT uid, task, learning_key, status, lane, reward_value, tokens, cost_usd, created_at, review_status,
+SELECT uid, task, key AS learning_key, status, lane, reward_value, tokens, cost_usd, created_at, review_status,
     metadata #> '{drift,drift_alert}' = 'true' AS drift
 FROM sessions
 WHERE ($1::text IS NULL OR status = $1)

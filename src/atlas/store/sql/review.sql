@@ -1,7 +1,7 @@
 -- name: review_list
 SELECT page.*, atlas_content_hash(page.uid) AS hash
 FROM (
-    SELECT s.uid, s.task, s.learning_key, s.tenant, s.lane, s.status, s.review_status, s.review_by, s.review_at,
+    SELECT s.uid, s.task, s.key AS learning_key, s.tenant, s.lane, s.status, s.review_status, s.review_by, s.review_at,
         s.review_notes, s.reward_value, s.metadata -> 'drift' AS drift, s.created_at
     FROM sessions s
     WHERE ($1::text[] IS NULL OR s.review_status = ANY($1))
