@@ -134,6 +134,7 @@ class Database:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise self._named(error) from error
         await self.revive()
+        await self._pool.expire_connections()  # Where one is dead the others may be: the server ended.
         try:
             return await self._fetch(name, args)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:

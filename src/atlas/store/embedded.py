@@ -268,7 +268,8 @@ def _await_ready(place: Place) -> Path | None:
             lines = (place.data / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
             lines = []
-        if len(lines) > 7 and lines[7].strip() == "ready" and _listens(Path(lines[4])):
+        said_ready = len(lines) > 7 and lines[7].strip() == "ready"
+        if said_ready and _listens(Path(lines[4])) and _works_in(int(lines[0]), place.data):
             return Path(lines[4])
         if _free(place.home / "server.lock"):
             return None
@@ -277,7 +278,10 @@ def _await_ready(place: Place) -> Path | None:
 
 
 def _listens(folder: Path) -> bool:
-    """Whether somebody answers on the socket: a killed server leaves its files behind."""
+    """Whether somebody answers on the socket: a killed server leaves its files behind.
+
+    A child that it has just begun may hold its socket a little longer than it lives.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(folder / ".s.PGSQL.5432"))

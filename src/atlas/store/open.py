@@ -66,6 +66,7 @@ async def open_postgres(
     own: Embedded | None = None if database_url else await start_embedded(folder)
     url = database_url or (own.dsn if own else "")
     database: Database | None = None
+    writer: Writer | None = None
     try:
         await Database.prepare(url)
         database = await Database.connect(url, embedded=own, sizes=sizes, statement_timeout_s=statement_timeout_s)
@@ -74,6 +75,8 @@ async def open_postgres(
         await drain_orphans(database, spool)
         await writer.renew()
     except StoreError:
+        if writer is not None:
+            writer.give_up()
         if database is not None:
             await database.close()
         elif own is not None:

@@ -178,6 +178,10 @@ class Writer:
         today = int(time.time() * 1000) // DAY_MS
         self._database.days = {today, today + 1}  # Renewing made their partitions; an older one may be gone.
 
+    def give_up(self) -> None:
+        """Give the spool back without having started."""
+        self._spool.close()
+
     async def close(self, timeout_s: float) -> Flushed:
         """Flush, stop, and leave what still waits in the spool for whoever opens the store next."""
         told = await self.flush(timeout_s)
