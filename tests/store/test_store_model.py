@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import asyncpg
 import psutil
 import pytest
-from conftest import called
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -29,9 +28,32 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from atlas.schema import Attempt, Body, Event, Review, Reward, Task, new_id, now, rebuild
+from atlas.schema import (
+    Attempt,
+    Body,
+    Completion,
+    Event,
+    Message,
+    Request,
+    Review,
+    Reward,
+    Task,
+    Usage,
+    new_id,
+    now,
+    rebuild,
+)
 from atlas.schema.errors import StaleVersion, StoreUnavailable
-from atlas.schema.events import Answered, Attempted, Finished, Reviewed, Rewarded, SessionResumed, SessionStarted
+from atlas.schema.events import (
+    Answered,
+    Attempted,
+    Finished,
+    ModelCalled,
+    Reviewed,
+    Rewarded,
+    SessionResumed,
+    SessionStarted,
+)
 from atlas.store.database import Database
 from atlas.store.embedded import Embedded, start_embedded
 from atlas.store.open import open_postgres
@@ -118,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
         known = self.pick(self.living(), at)
         said = f"{text} and more words, so that it is long enough for a reference: {text}"
         steps: list[Body] = [
-            called("student", "answer", [known.events[0].body.model_dump()["task"]["prompt"], said], said),
+            called(said),
             Attempted(attempt=Attempt(number=len(known.events), output=said)),
             Reviewed(review=Review(target="answer", accepted=False, guidance=text, attempt=len(known.events))),
         ]
@@ -346,6 +368,19 @@ class StoreMachine(RuleBasedStateMachine):
             return await prune(database, doomed, who="model")
         finally:
             await database.close()
+
+
+def called(said: str) -> ModelCalled:
+    message = Message(role="user", content=f"Say it again:\n{said}")
+    return ModelCalled(
+        actor="student",
+        purpose="answer",
+        model="scripted:one",
+        request_hash="0" * 64,
+        request=Request(messages=(message,)),
+        completion=Completion(message=Message(role="assistant", content=said), usage=Usage(calls=1, prompt_tokens=9)),
+        latency_s=0.25,
+    )
 
 
 async def crash(store: PgStore) -> None:
