@@ -1,7 +1,7 @@
 -- What pages show. Every list is read in pages that begin below a mark; a mark that nothing reaches begins at the newest.
 
 -- name: browse_sessions
-SELECT s.uid, left(s.task, 300) AS task, s.learning_key, s.tenant, s.lane, s.reward_value, s.tokens, s.cost_usd,
+SELECT s.uid, left(s.task, 300) AS task, s.key AS learning_key, s.tenant, s.lane, s.reward_value, s.tokens, s.cost_usd,
     s.created_at, s.completed_at, s.review_status, s.accepted, s.metadata #> '{drift,drift_alert}' = 'true' AS drift,
     CASE WHEN s.status = 'running' AND NOT EXISTS (
         SELECT FROM leases l WHERE l.owner = s.lease_owner AND l.until > now())
@@ -13,7 +13,7 @@ WHERE (s.created_at, s.uid) < ($1, $2::uuid)
   AND ($4::text IS DISTINCT FROM 'running' OR s.status = 'running')
   AND ($4::text IS DISTINCT FROM 'failed' OR s.status = 'failed')
   AND ($5::text IS NULL OR s.lane = $5)
-  AND ($6::text IS NULL OR s.learning_key = $6)
+  AND ($6::text IS NULL OR s.key = $6)
   AND ($7::text IS NULL OR s.tenant = $7)
   AND ($8::text IS NULL OR s.review_status = $8)
   AND ($9::boolean IS NULL OR (s.metadata #> '{drift,drift_alert}' IS NOT DISTINCT FROM 'true') = $9)
@@ -35,7 +35,7 @@ SELECT
     (SELECT count(*) FROM (SELECT FROM sessions LIMIT $1) AS e) AS sessions;
 
 -- name: browse_session
-SELECT s.uid, s.id, left(s.task, 20000) AS task, length(s.task) AS task_length, s.learning_key, s.tenant, s.lane, s.policy,
+SELECT s.uid, s.id, left(s.task, 20000) AS task, length(s.task) AS task_length, s.key AS learning_key, s.tenant, s.lane, s.policy,
     s.reward_value, s.tokens, s.cost_usd, s.created_at, s.completed_at, s.review_status, s.review_by, s.review_at,
     s.review_notes, s.accepted, s.playbook_version, s.arms, left(s.final_answer, 20000) AS final_answer,
     s.metadata -> 'drift' AS drift, coalesce((SELECT max(e.seq) FROM events e WHERE e.session = s.uid), 0) AS last_seq,

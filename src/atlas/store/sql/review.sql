@@ -22,7 +22,7 @@ SELECT hash, done, moved FROM atlas_decide_as_seen(
 SELECT review_status, review_at FROM sessions WHERE uid = $1;
 
 -- name: queue
-SELECT page.uid, left(page.task, 2000) AS task, page.learning_key, page.tenant, page.lane, page.status, page.review_status,
+SELECT page.uid, left(page.task, 2000) AS task, page.key AS learning_key, page.tenant, page.lane, page.status, page.review_status,
     page.review_by, page.review_at, page.review_notes, page.reward_value, page.metadata -> 'drift' AS drift, page.created_at,
     left(page.final_answer, 8000) AS answer, page.accepted,
     CASE WHEN page.last_seq <= $6 THEN atlas_content_hash(page.uid) END AS hash
@@ -30,7 +30,7 @@ FROM (
     SELECT s.*, (SELECT max(e.seq) FROM events e WHERE e.session = s.uid) AS last_seq FROM sessions s
     WHERE s.review_status = $1 AND s.status <> 'running'
       AND (s.created_at, s.uid) < ($2, $3::uuid)
-      AND ($4::text IS NULL OR s.learning_key = $4)
+      AND ($4::text IS NULL OR s.key = $4)
       AND (NOT $7 OR s.metadata #> '{drift,drift_alert}' = 'true')
     ORDER BY s.created_at DESC, s.uid DESC LIMIT $5
 ) AS page
