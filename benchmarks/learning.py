@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 async def play(seed: int, tasks: int) -> Receipt:
     """One seed from an empty database."""
     with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # The database's user must reach it, or its data would lie, and stay, elsewhere.
         demo = Demo(DemoPlan(seed=seed, tasks=tasks, folder=Path(folder)))
         async for _ in demo.play():
             pass

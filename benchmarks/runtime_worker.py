@@ -281,6 +281,7 @@ def main() -> None:
     measure = {"calls": calls, "tokens": tokens, "cpu": cpu, "latency": latency, "crowd": crowd, "copies": copies}[name]
     plain_replies()
     with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)  # The database's user must reach it, or its data would lie, and stay, elsewhere.
         print(json.dumps(asyncio.run(measure(Path(folder), *arguments))))
 
 

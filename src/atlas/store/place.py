@@ -88,6 +88,8 @@ def find_place(folder: Path) -> Place:
             home.mkdir(exist_ok=True)
             return Place(home=home.resolve(), bin=binaries, account=None)
         account = _unprivileged(home.parent.parent)
+        for base in {*OUTSIDE, Path(tempfile.gettempdir())}:
+            _remove_forgotten(base)
         if not home.is_symlink() and not reaches(account, home.parent):
             _link_outside(home, account)
         home.mkdir(exist_ok=True)
@@ -158,7 +160,6 @@ def _outside(project: Path, account: Account) -> Path:
 
 def _link_outside(home: Path, account: Account) -> None:
     base = _outside(home, account)
-    _remove_forgotten(base)
     target = base / f"{OUTSIDE_PREFIX}{secrets.token_hex(8)}"
     target.mkdir(mode=0o755)
     (target / "linked-from").write_text(str(home))
