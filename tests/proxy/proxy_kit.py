@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -131,7 +132,7 @@ class Client:
     async def post(self, path: str, body: Any, **headers: str) -> tuple[int, bytes, Any]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {"Content-Type": "application/json"} | {name.replace("_", "-"): headers[name] for name in headers}
-        async with self.http.post(self.url + path, data=raw, headers=named) as response:
+        async with self.http.post(self.url + path, data=io.BytesIO(raw), headers=named) as response:
             return response.status, await response.read(), response.headers
 
     async def say(self, *messages: dict[str, Any], path: str = "/v1/chat/completions", **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ async def test_what_failed_is_learnt_from_and_shown_to_the_next_session(serve: S
     lesson = {"audience": "student", "cue": "weather", "action": "Look out of the window.", "expected_effect": "right"}
     rules = [{"when": "You write lessons", "reply": {"entries": [lesson]}}]
     client = await serve(
-        learning=script(tmp_path, *rules) | {"holdout_trial": 0.0},
+        learning=script(tmp_path, *rules) | {"holdout_trial": 0.0, "holdout_active": 0.0},
         checks=[{"type": "regex", "pattern": "sunny"}],
     )
     client.upstream.play(reply(chat("It rains.")), reply(chat("It is sunny.")))
@@ -199,8 +200,6 @@ async def test_what_failed_is_learnt_from_and_shown_to_the_next_session(serve: S
     entry = book.entries[0].model_copy(update={"state": "active"})
     await client.store.publish([book.model_copy(update={"version": book.version + 1, "entries": (entry,)})])
     client.opened.sessions._shelf.renew(first.task)
-    import asyncio
-
     await asyncio.sleep(0.05)
     await client.say(user("What weather?"))
     assert "Look out of the window." in client.upstream.bodies[1]["messages"][0]["content"]

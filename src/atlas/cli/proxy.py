@@ -83,6 +83,8 @@ def env(project: Project, shell: str) -> None:
 
 def _config(project: Project, changed: dict[str, Any]) -> AtlasConfig:
     """The project's configuration, or the defaults, with what the command line says."""
+    from pydantic import ValidationError
+
     from atlas.cli.project import read_environment
     from atlas.config import AtlasConfig, ProxyConfig
 
@@ -92,7 +94,10 @@ def _config(project: Project, changed: dict[str, Any]) -> AtlasConfig:
         config = AtlasConfig.model_validate({"agent": {"type": "given", "name": "proxied"}})
     names = {"lanes": "lanes", "upstream": "openai_base", "learning_key": "learning_key"}
     said = {names[name]: value for name, value in changed.items() if value is not None}
-    proxy = ProxyConfig.model_validate(config.proxy.model_dump() | said)
+    try:
+        proxy = ProxyConfig.model_validate(config.proxy.model_dump() | said)
+    except ValidationError as error:
+        raise click.BadParameter(error.errors()[0]["msg"], param_hint="--upstream") from None
     return config.model_copy(update={"proxy": proxy})
 
 

@@ -51,7 +51,7 @@ class Budget:
     def __init__(
         self, rules: ProxyBudgetConfig, file: Path | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
-        """Raises ConfigError where the file cannot be written."""
+        """Raises ConfigError where the file cannot be read or written."""
         self._rules = rules
         self._clock = clock
         self._bounded = rules.tokens is not None or rules.usd is not None
@@ -61,6 +61,8 @@ class Budget:
             try:
                 self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 self._spent = _read(self._fd) or self._spent
+            except ValidationError:
+                raise ConfigError(f"{file} is damaged.", "Delete it to start the budget anew.") from None
             except OSError as error:
                 raise ConfigError(f"{file} cannot be written ({error.strerror}).", "Free disk space.") from error
 
@@ -142,8 +144,10 @@ def prompt_tokens(request: Request) -> int:
 
 
 def _read(fd: int) -> Spent | None:
-    """What the file says; None where it is empty or damaged."""
-    try:
-        return Spent.model_validate_json(os.pread(fd, 4096, 0).strip() or b"null")
-    except ValidationError:
-        return None
+    """What the file says; None where it is empty.
+
+    Raises:
+        ValidationError: it is damaged.
+    """
+    said = os.pread(fd, 4096, 0).strip()
+    return Spent.model_validate_json(said) if said else None

@@ -72,8 +72,10 @@ class Proxy:
 
         if self._token is None and host not in LOOPBACK:
             raise ConfigError(f"{host} is open to the network.", "Leave out --no-token, or listen on 127.0.0.1.")
-        server = web.Server(self._handle, request_factory=self._request, handler_cancellation=True)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=GRACE_S)
+        server = web.Server(
+            self._handle, request_factory=self._request, handler_cancellation=True, access_log=None
+        )  # an access log would tell the token, which stands in the path
+        self._runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port, reuse_address=True).start()

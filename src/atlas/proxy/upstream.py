@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from atlas.models.text import one_line, redact
 if TYPE_CHECKING:
     import aiohttp
 
+LARGE = 2**20
+"""Bytes from which on a body is sent in pieces, so that it does not hold the event loop."""
 CONNECT_S = 10.0
 """Seconds for a connection to the upstream."""
 HOP = frozenset(
@@ -81,7 +84,7 @@ class Upstream:
             return await session.request(
                 method,
                 URL(self._base + path, encoded=True),
-                data=body,
+                data=body if body is None or len(body) < LARGE else io.BytesIO(body),
                 headers=headers,
                 allow_redirects=False,
                 timeout=waits,
