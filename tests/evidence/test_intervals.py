@@ -16,6 +16,7 @@ from atlas.evidence import (
     confidence_sequence,
     mcnemar_exact,
     paired_difference,
+    rate_difference,
     wilson,
     wilson_lower,
 )
@@ -114,3 +115,12 @@ def test_a_confidence_sequence_only_narrows_and_ends_narrow() -> None:
 def test_a_confidence_sequence_refuses_values_outside_its_range() -> None:
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         confidence_sequence([0.5, 1.5])
+
+
+def test_the_difference_of_two_rates_as_published() -> None:
+    """Newcombe 1998, table II, method 10: 56/70 against 48/80, and 9/10 against 3/10."""
+    found = rate_difference((56, 70), (48, 80))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    found = rate_difference((9, 10), (3, 10))
+    assert (found.low, found.high) == pytest.approx((0.1705, 0.8090), abs=5e-5)
+    assert rate_difference((0, 0), (0, 0)).low == -1.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import click
 
+from atlas.evidence import e_value
 from atlas.runtime.telemetry.words import accepted_word, money, safe, tokens, where
 from atlas.schema import Attempt, Entry, Playbook, Review, Session
 from atlas.store import SessionRow
@@ -107,26 +109,51 @@ def _reward(session: Session) -> Iterator[str]:
 
 def playbook_text(playbook: Playbook) -> Iterator[str]:
     """A playbook with the evidence of its entries."""
-    yield f"{playbook.audience}'s playbook of {safe(playbook.key)}, version {playbook.version}"
+    origin = f" ({safe(playbook.origin, 300)})" if playbook.origin else ""
+    yield f"{playbook.audience}'s playbook of {safe(playbook.key)}, version {playbook.version}{origin}"
     for entry in playbook.entries:
-        yield f"  [{entry.state}] {_lesson(entry)}"
-        yield f"    {entry.id}, trust {entry.trust:.2f}, {_evidence(entry)}"
+        yield f"  [{entry.state}] {lesson_text(entry)}"
+        yield f"    {entry.id}, trust {entry.trust:.2f}, {evidence_text(entry)}"
         if entry.reason:
             yield f"    {safe(entry.reason, 500)}"
+        if entry.state == "candidate":
+            yield from _for_review(entry)
     if not playbook.entries:
         yield "  nothing yet"
 
 
-def _lesson(entry: Entry) -> str:
+def _for_review(entry: Entry) -> Iterator[str]:
+    """What a reviewer decides about: the very characters that would stand in a prompt, and where they come from."""
+    line = f"- {entry.cue.text}: {entry.action}" if entry.cue.text else f"- {entry.action}"
+    yield f"    in a prompt it would read {json.dumps(line)}"
+    if entry.cue.when is not None:
+        yield f"    it would apply where {entry.cue.when.model_dump_json(exclude_defaults=True)}"
+    source = entry.provenance
+    parts = [*(f"session {name}" for name in source.sessions), *source.lineage]
+    yield f"    written by {safe(source.author or 'nobody named', 80)}, from {safe(', '.join(parts) or 'nothing', 500)}"
+
+
+def rolled_back_line(playbook: Playbook) -> str | None:
+    """What was withdrawn from the playbook because it did harm; None where nothing was."""
+    if not playbook.origin.startswith("rollback"):
+        return None
+    return f"{playbook.audience}'s playbook, version {playbook.version}: {safe(playbook.origin, 500)}"
+
+
+def lesson_text(entry: Entry) -> str:
+    """A lesson on one line, with its cue."""
     cue = f"when “{safe(entry.cue.text, 200)}”: " if entry.cue.text else ""
     return cue + safe(entry.action, 1000)
 
 
-def _evidence(entry: Entry) -> str:
+def evidence_text(entry: Entry) -> str:
+    """What was measured about a lesson, on one line."""
     seen = entry.evidence
     with_it = f"{seen.successes_with:.1f} of {seen.n_with} with it"
     without = f"{seen.successes_without:.1f} of {seen.n_without} without"
-    return f"{with_it}, {without}, learnt from {len(entry.provenance.sessions)} sessions"
+    pairs = f", {seen.pairs} done both ways ({seen.pair_gain:+.1f})" if seen.pairs else ""
+    bets = f"e-values {e_value(seen.log_e_help):.3g} for help and {e_value(seen.log_e_harm):.3g} for harm"
+    return f"{with_it}, {without}{pairs}, {bets}, learnt from {len(entry.provenance.sessions)} sessions"
 
 
 def playbook_rows(playbooks: Sequence[Playbook]) -> Iterator[str]:

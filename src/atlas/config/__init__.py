@@ -21,7 +21,14 @@ from atlas.config.judges import (
     RegexCheck,
     RimConfig,
 )
-from atlas.config.learning import CompareConfig, LearningConfig, LearningPrompts, PruningConfig, RentConfig
+from atlas.config.learning import (
+    CompareConfig,
+    FlipGateConfig,
+    LearningConfig,
+    LearningPrompts,
+    PruningConfig,
+    RentConfig,
+)
 from atlas.config.llm import Block, LLMConfig, PriceConfig, RetryConfig
 from atlas.config.load import config_for, load_config, parse_config
 from atlas.config.orchestration import OrchestrationConfig
@@ -44,6 +51,7 @@ __all__ = [
     "DriftConfig",
     "EnvironmentConfig",
     "ExactCheck",
+    "FlipGateConfig",
     "GivenAgentConfig",
     "HistoryConfig",
     "HttpAgentConfig",

@@ -49,6 +49,17 @@ class RentConfig(Block):
     """Tokens that one more success is worth."""
 
 
+class FlipGateConfig(Block):
+    """What a lesson or a version must show on stored tasks."""
+
+    tasks: int = Field(default=50, ge=1, le=10_000)
+    """Stored tasks at most, the newest ones that the lesson matches."""
+    min_tasks: int = Field(default=5, ge=1)
+    """Tasks below which nothing passes."""
+    max_worse: int = Field(default=0, ge=0)
+    """Tasks that may fail with it although they succeed without it."""
+
+
 class LearningConfig(Block):
     """The playbooks."""
 
@@ -71,6 +82,8 @@ class LearningConfig(Block):
     `atlas learning gate`; review: a person decides."""
     compare: CompareConfig = CompareConfig()
     """Measuring a lesson in doubt by a second try."""
+    flip_gate: FlipGateConfig = FlipGateConfig()
+    """The gate of `atlas learning gate`."""
     rent: RentConfig = RentConfig()
     """Measuring whether a lesson is worth its tokens."""
     max_entries_shown: int = Field(default=3, ge=0, le=20)

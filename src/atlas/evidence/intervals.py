@@ -101,8 +101,12 @@ def paired_difference(treated: Sequence[float], control: Sequence[float], confid
 def rate_difference(one: tuple[float, int], other: tuple[float, int], confidence: float = 0.95) -> Interval:
     """Interval of the difference of two independent success rates, each given as (successes, n).
 
+    [-1, 1] where one of them was not observed.
+
     Source: Newcombe 1998, Statistics in Medicine 17, method 10 (hybrid of two Wilson intervals).
     """
+    if not one[1] or not other[1]:
+        return Interval(mean=0.0, low=-1.0, high=1.0, n=one[1] + other[1])
     first, second = wilson(*one, confidence), wilson(*other, confidence)
     gap = first.mean - second.mean
     low = gap - math.hypot(first.mean - first.low, second.high - second.mean)

@@ -15,6 +15,10 @@ class Memory(Protocol):
         """What the student and the teacher of this session see: few, matching, within a token budget."""
         ...
 
+    def preview(self, task: Task, playbook: Playbook) -> Recalled:
+        """What a session with this task would see of this version if chance withheld nothing."""
+        ...
+
     async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
         """New playbook versions after a judged session; empty when nothing changed.
 
@@ -25,4 +29,8 @@ class Memory(Protocol):
         Raises:
             StoreError: the failure could not be recorded.
         """
+        ...
+
+    def harm(self, playbook: Playbook) -> str | None:
+        """Why the lessons of this version must be withdrawn together; None while they need not be."""
         ...

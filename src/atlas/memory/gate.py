@@ -97,10 +97,15 @@ def observed(
     pair = compared if compared is not None and compared.audience == recalled.audience else None
     return tuple(
         _moved(_informed(entry, recalled, reward, pair), rules)
-        if entry.id in odds and entry.state in ("trial", "active")
+        if entry.id in odds and (entry.state in ("trial", "active") or _is_replayed(entry, recalled))
         else entry
         for entry in entries
     )
+
+
+def _is_replayed(entry: Entry, recalled: Recalled) -> bool:
+    """Whether a stored task is done both ways to see what a candidate would do."""
+    return entry.state == "candidate" and recalled.compared == entry.id
 
 
 def _informed(entry: Entry, recalled: Recalled, reward: float, pair: Compared | None) -> Entry:
@@ -193,6 +198,14 @@ def streak_chance(evidence: Evidence) -> float:
     before = evidence.n_with - run
     successes = before - (evidence.failures_with - run)
     return (1 - (successes + 1) / (before + 2)) ** run
+
+
+def passed(entries: Sequence[Entry], entry_id: str, why: str) -> tuple[Entry, ...]:
+    """The entries after one candidate passed the flip gate: it is in trial, with the evidence the gate brought."""
+    return tuple(
+        _into(entry, "trial", f"flip gate: {why}") if entry.id == entry_id and entry.state == "candidate" else entry
+        for entry in entries
+    )
 
 
 def reviewed(entries: Sequence[Entry], entry_id: str, *, approved: bool, note: str) -> tuple[Entry, ...]:

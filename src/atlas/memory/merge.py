@@ -47,12 +47,23 @@ def _joined(old: Entry, new: Entry) -> Entry:
     return old.model_copy(update={"provenance": source})
 
 
-def next_version(playbook: Playbook, entries: tuple[Entry, ...]) -> Playbook:
-    """The playbook's next version, with these entries."""
-    return playbook.model_copy(update={"version": playbook.version + 1, "entries": entries, "created_at": now()})
+def next_version(playbook: Playbook, entries: tuple[Entry, ...], origin: str = "") -> Playbook:
+    """The playbook's next version, with these entries; what was measured about all of them together lives on only
+    while the same ones act."""
+    made = playbook.model_copy(
+        update={"version": playbook.version + 1, "entries": entries, "created_at": now(), "origin": origin}
+    )
+    if acting_ids(made) == acting_ids(playbook):
+        return made
+    return made.model_copy(update={"since": made.version, "evidence": Evidence()})
 
 
-def rolled_back(history: Sequence[Playbook], version: int) -> Playbook:
+def acting_ids(playbook: Playbook) -> frozenset[str]:
+    """The entries that may reach a prompt, by id."""
+    return frozenset(entry.id for entry in playbook.acting)
+
+
+def rolled_back(history: Sequence[Playbook], version: int, why: str = "") -> Playbook:
     """A new newest version with the entries of an old one, byte for byte. `history` is of one playbook, in any order.
 
     Raises:
@@ -61,4 +72,17 @@ def rolled_back(history: Sequence[Playbook], version: int) -> Playbook:
     old = next((playbook for playbook in history if playbook.version == version), None)
     if old is None:
         raise ValueError(f"version {version} is not in the history")
-    return next_version(max(history, key=lambda playbook: playbook.version), old.entries)
+    newest = max(history, key=lambda playbook: playbook.version)
+    return next_version(newest, old.entries, f"rollback to version {version}" + (f": {why}" if why else ""))
+
+
+def lost(old: Playbook, new: Playbook) -> tuple[str, ...]:
+    """The active entries that a rewrite would take out of the prompts, by id."""
+    staying = acting_ids(new)
+    return tuple(entry.id for entry in old.entries if entry.state == "active" and entry.id not in staying)
+
+
+def loses_too_much(old: Playbook, new: Playbook) -> bool:
+    """Whether a rewrite drops more than a fifth of the active entries, which only a person may decide."""
+    active = sum(entry.state == "active" for entry in old.entries)
+    return len(lost(old, new)) * 5 > active

@@ -14,6 +14,14 @@ class NoMemory:
         student, teacher = background.student.version, background.teacher.version
         return Recalled(audience="student", version=student), Recalled(audience="teacher", version=teacher)
 
+    def preview(self, task: Task, playbook: Playbook) -> Recalled:
+        """Nothing."""
+        return Recalled(audience=playbook.audience, version=playbook.version)
+
     async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
         """Nothing."""
         return ()
+
+    def harm(self, playbook: Playbook) -> str | None:
+        """Nothing is learnt, so nothing is withdrawn."""
+        return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from atlas.memory.curator import Curator, Lesson
 from atlas.memory.gate import observed, outcome, proposed, refuted
 from atlas.memory.merge import merged, next_version
-from atlas.memory.recall import matches, recall
+from atlas.memory.recall import matches, preview, recall
+from atlas.memory.rollback import harm, together
 from atlas.memory.rules import MemoryRules
 from atlas.memory.text import folded
 from atlas.models import Caller
-from atlas.schema import Background, Cue, Entry, Playbook, Recalled, Session, Task
+from atlas.schema import Background, Cue, Entry, Evidence, Playbook, Recalled, Session, Task
 from atlas.schema.errors import BudgetError, ModelError
 from atlas.schema.events import Failure, LearningFailed
 
@@ -29,6 +30,10 @@ class PlaybookMemory:
         if student.compared is not None and teacher.compared is not None:
             teacher = teacher.model_copy(update={"compared": None})
         return student, teacher
+
+    def preview(self, task: Task, playbook: Playbook) -> Recalled:
+        """What a session with this task would see of this version if chance withheld nothing."""
+        return preview(task, playbook, self._rules)
 
     async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
         """New playbook versions after a judged session; empty when nothing changed, or when there is no reward.
@@ -50,15 +55,24 @@ class PlaybookMemory:
         )
         return tuple(playbook for playbook in changed if playbook is not None)
 
+    def harm(self, playbook: Playbook) -> str | None:
+        """Why the lessons of this version must be withdrawn together; None while they need not be."""
+        return harm(playbook, self._rules)
+
     def _next(self, playbook: Playbook, session: Session, recalled: Recalled, new: list[Entry]) -> Playbook | None:
         entries = playbook.entries
         value = outcome(session, playbook.audience)
         if value is not None:
             entries = observed(entries, recalled, value, self._rules, session.compared)
+            playbook = playbook.model_copy(update={"evidence": self._together(playbook, recalled, value)})
         mine = [entry for entry in new if entry.audience == playbook.audience]
         entries = refuted(entries, mine, recalled)
         entries = merged(entries, mine, self._rules.max_entries)
-        return None if entries == playbook.entries else next_version(playbook, entries)
+        return None if entries == playbook.entries else next_version(playbook, entries, f"session {session.id}")
+
+    def _together(self, playbook: Playbook, recalled: Recalled, reward: float) -> Evidence:
+        """Sessions that ran with lessons from before the last change say nothing about those of today."""
+        return playbook.evidence if recalled.version < playbook.since else together(playbook.evidence, recalled, reward)
 
     async def _lessons(self, session: Session, caller: Caller) -> tuple[Lesson, ...]:
         if self._curator is None or not self._teaches(session):
@@ -72,6 +86,8 @@ class PlaybookMemory:
         return tuple(lesson for lesson in lessons if matches(Cue(text=lesson.cue), prompt))
 
     def _teaches(self, session: Session) -> bool:
-        """Whether there is something to be learnt: it failed, or was saved by guidance."""
+        """Whether there is something to be learnt: it failed, or was saved by guidance, and is no replay."""
+        if "replay_of" in session.metadata:
+            return False
         value = session.reward.value if session.reward else None
         return session.first_try is not True or (value is not None and value < self._rules.learn_below)

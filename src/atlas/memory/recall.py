@@ -21,19 +21,12 @@ def recall(task: Task, playbook: Playbook, session_id: str, rules: MemoryRules) 
 
     Chance comes after the choice and from a hash of session and entry, so that a resumed session sees the same.
     """
-    if (playbook.tenant, playbook.key) != (task.tenant, task.learning_key):
-        return Recalled(audience=playbook.audience, version=0)
-    prompt = folded(task.prompt[:_SEARCHED])
-    usable = [entry for entry in playbook.entries if entry.state in ("trial", "active")]
-    matching = [
-        entry for entry in usable if entry.audience == playbook.audience and matches(entry.cue, prompt, task.payload)
-    ]
-    chosen = _fitting(ranked(one_per_cue(matching)), rules)
+    chosen = _chosen(task, playbook, rules)
     odds = {entry.id: 1 - _holdout(entry, rules) for entry in chosen}
     shown = tuple(entry for entry in chosen if _draw(session_id, entry.id) < odds[entry.id])
     return Recalled(
         audience=playbook.audience,
-        version=playbook.version,
+        version=playbook.version if _mine(task, playbook) else 0,
         shown=shown,
         held_out=tuple(entry.id for entry in chosen if entry not in shown),
         propensities=tuple(odds.items()),
@@ -41,11 +34,36 @@ def recall(task: Task, playbook: Playbook, session_id: str, rules: MemoryRules) 
     )
 
 
+def preview(task: Task, playbook: Playbook, rules: MemoryRules) -> Recalled:
+    """What `recall` would show if chance withheld nothing."""
+    shown = tuple(_chosen(task, playbook, rules))
+    return Recalled(audience=playbook.audience, version=playbook.version, shown=shown)
+
+
+def _mine(task: Task, playbook: Playbook) -> bool:
+    return (playbook.tenant, playbook.key) == (task.tenant, task.learning_key)
+
+
+def _chosen(task: Task, playbook: Playbook, rules: MemoryRules) -> list[Entry]:
+    """The best matching entries within number and token budget; none of another tenant or key."""
+    if not _mine(task, playbook):
+        return []
+    prompt = folded(task.prompt[:_SEARCHED])
+    mine = [entry for entry in playbook.acting if entry.audience == playbook.audience]
+    matching = [entry for entry in mine if matches(entry.cue, prompt, task.payload)]
+    return _fitting(ranked(one_per_cue(matching)), rules)
+
+
 def matches(cue: Cue, folded_prompt: str, payload: Mapping[str, Any] | None = None) -> bool:
     """Whether an entry applies to a task whose prompt was folded."""
     if cue.when is not None:
         return holds(cue.when, folded_prompt, payload or {})
     return cue.kind == "always" or occurs(folded(cue.text), folded_prompt)
+
+
+def matches_task(cue: Cue, task: Task) -> bool:
+    """Whether an entry applies to a task."""
+    return matches(cue, folded(task.prompt[:_SEARCHED]), task.payload)
 
 
 def _most_doubted(chosen: Sequence[Entry]) -> str | None:

@@ -7,6 +7,7 @@ from atlas.runtime.result import Result, StepResult, result_of
 from atlas.runtime.running import Running
 from atlas.runtime.runtime import Runtime
 from atlas.runtime.service import Service
+from atlas.runtime.trials import Trial, Trials, suite, try_entry, try_version
 
 __all__ = [
     "STATE_FOLDER",
@@ -17,6 +18,11 @@ __all__ = [
     "Runtime",
     "Service",
     "StepResult",
+    "Trial",
+    "Trials",
     "open_runtime",
     "result_of",
+    "suite",
+    "try_entry",
+    "try_version",
 ]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from atlas.judges import Rewarder
 from atlas.lanes import LanePlay
-from atlas.memory import outcome
+from atlas.memory import Memory, outcome
 from atlas.models import Caller, Journal
 from atlas.roles import Scene
-from atlas.schema import Attempt, Body, Entry, Event, Lane, Recalled, Review, Session, Trace, now
+from atlas.schema import Attempt, Body, Event, Lane, Recalled, Review, Session, Trace, now
 from atlas.schema.errors import AtlasError, JudgeError, StoreError
 from atlas.schema.events import (
     Attempted,
@@ -79,9 +79,12 @@ class ControlTrace:
 class Comparing:
     """Plays the control of a session and says what it came to."""
 
-    def __init__(self, lanes: Mapping[Lane, LanePlay], judges: Rewarder, store: Store, bounds: Bounds) -> None:
+    def __init__(
+        self, lanes: Mapping[Lane, LanePlay], judges: Rewarder, memory: Memory, store: Store, *, bounds: Bounds
+    ) -> None:
         self._lanes = lanes
         self._judges = judges
+        self._memory = memory
         self._store = store
         self._bounds = bounds
 
@@ -97,27 +100,34 @@ class Comparing:
         recalled = _chosen(session)
         if recalled is None or session.compared is not None or session.reward is None or session.reward.value is None:
             return
-        entry = await self._entry(session, recalled)
-        if entry is None:
+        other = await self._other(session, recalled)
+        if other is None:
             return
-        shown = entry in recalled.shown
+        shown = recalled.compared in {entry.id for entry in recalled.shown}
+        subject = {"entry_id": recalled.compared or "", "shown": shown or recalled.against is not None}
         try:
-            value = await self._played(session, _turned(recalled, entry, shown=shown), trace, events)
+            value = await self._played(session, other, trace, events)
         except StoreError:
             raise
         except AtlasError as error:
-            await trace.record(Degraded(what=f"no control for lesson {entry.id}", failure=Failure.of(error)))
+            what = f"no control for lesson {recalled.compared}" if recalled.compared else "no control"
+            await trace.record(Degraded(what=what, failure=Failure.of(error)))
             return
-        await trace.record(Compared(audience=recalled.audience, entry_id=entry.id, shown=shown, outcome=value))
+        told = {"audience": recalled.audience, "against": recalled.against, "outcome": value, **subject}
+        await trace.record(Compared.model_validate(told))
 
-    async def _entry(self, session: Session, recalled: Recalled) -> Entry | None:
-        """The lesson to be measured; the words of a withheld one are in the version the session ran with."""
-        known = recalled.shown
-        if recalled.compared in recalled.held_out:
-            task = session.task
-            book = await self._store.playbook(task.tenant, task.learning_key, recalled.audience, recalled.version)
-            known = book.entries
-        return next((entry for entry in known if entry.id == recalled.compared), None)
+    async def _other(self, session: Session, recalled: Recalled) -> Recalled | None:
+        """What the second time sees; the words of a withheld lesson are in the version the session ran with."""
+        task = session.task
+        if recalled.against is not None:
+            book = await self._store.playbook(task.tenant, task.learning_key, recalled.audience, recalled.against)
+            return self._memory.preview(task, book)
+        rest = tuple(entry for entry in recalled.shown if entry.id != recalled.compared)
+        if len(rest) < len(recalled.shown):
+            return recalled.model_copy(update={"shown": rest})
+        book = await self._store.playbook(task.tenant, task.learning_key, recalled.audience, recalled.version)
+        found = tuple(entry for entry in book.entries if entry.id == recalled.compared)
+        return recalled.model_copy(update={"shown": (*rest, *found)}) if found else None
 
     async def _played(self, session: Session, recalled: Recalled, trace: Trace, events: Sequence[Event]) -> float:
         control = ControlTrace(trace)
@@ -142,17 +152,12 @@ class Comparing:
 
 
 def _chosen(session: Session) -> Recalled | None:
-    """Whose lesson is to be measured. A teacher's has no effect where the teacher had no say."""
-    if session.student_memory.compared is not None:
-        return session.student_memory
+    """Whose lessons are to be measured. A teacher's have no effect where the teacher had no say."""
+    student, teacher = session.student_memory, session.teacher_memory
+    if student.compared is not None or student.against is not None:
+        return student
     supervised = session.route is not None and session.route.lane != "auto"
-    return session.teacher_memory if session.teacher_memory.compared is not None and supervised else None
-
-
-def _turned(recalled: Recalled, entry: Entry, *, shown: bool) -> Recalled:
-    """What is recalled, with one lesson the other way round."""
-    rest = tuple(one for one in recalled.shown if one.id != entry.id)
-    return recalled.model_copy(update={"shown": rest if shown else (*rest, entry)})
+    return teacher if supervised and (teacher.compared is not None or teacher.against is not None) else None
 
 
 def _reusable(event: Event) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atlas.judges import Rewarder
 from atlas.lanes import LanePlay
-from atlas.memory import Memory
+from atlas.memory import Memory, withdrawn
 from atlas.models import Caller, Journal, OnText
 from atlas.roles import Scene
 from atlas.runtime.comparing import Bounds, Comparing
@@ -20,6 +20,8 @@ from atlas.schema.events import Answered, Degraded, Failure, Finished, LearningF
 from atlas.store import Store
 from atlas.triage import Known
 
+ROLLBACK = "rollback"
+"""How the origin of a version begins that took lessons back."""
 CAS_TRIES = 100
 """Compare-and-swaps on one playbook before learning gives up: many processes may learn on one key at once."""
 
@@ -46,14 +48,18 @@ class Opening:
     """What is asked."""
     trace: SessionTrace
     """Where it is recorded."""
-    journal: Journal
+    journal: Journal = field(default_factory=Journal)
     """Finished calls, when it is resumed."""
     forced: Lane | None = None
     """A lane the caller asks for."""
     background: Background | None = None
     """Playbooks and history to go by instead of the newest."""
+    recalled: tuple[Recalled, Recalled] | None = None
+    """What student and teacher see, where memory is not to choose."""
     on_text: OnText | None = None
     """Receives the student's words while they stream."""
+    compares: bool = True
+    """Whether the student can be asked once more; not where it acts elsewhere."""
 
 
 class Loop:
@@ -70,13 +76,13 @@ class Loop:
         limits: Limits,
     ) -> None:
         self._store = store
-        self._memory = memory
+        self.memory = memory
         self._triage = triage
         self._lanes = lanes
         self._judges = judges
         self._limits = limits
         bounds = Bounds(timeout_s=limits.call_timeout_s, max_tokens=limits.max_tokens)
-        self._comparing = Comparing(lanes, judges, store, bounds)
+        self._comparing = Comparing(lanes, judges, memory, store, bounds=bounds)
 
     async def play(self, opening: Opening) -> Session:
         """Take the task to its answer. Nothing but the lane stands between the caller and the answer."""
@@ -129,7 +135,12 @@ class Loop:
         for event in opening.trace.events:
             if isinstance(event.body, MemoryRecalled):
                 return event.body.student, event.body.teacher
-        return self._memory.recall(opening.task, background, opening.trace.session_id)
+        if opening.recalled is not None:
+            return opening.recalled
+        student, teacher = self.memory.recall(opening.task, background, opening.trace.session_id)
+        if opening.compares:
+            return student, teacher
+        return student.model_copy(update={"compared": None}), teacher.model_copy(update={"compared": None})
 
     async def _learn(self, task: Task, trace: SessionTrace, caller: Caller) -> None:
         """Learn against the newest playbooks; when somebody else wrote meanwhile, once more against theirs.
@@ -139,7 +150,8 @@ class Loop:
         session = trace.session()
         for _ in range(CAS_TRIES):
             background = await self._store.background(task.tenant, task.learning_key, limit=self._limits.history)
-            playbooks = await self._memory.learn(session, background, caller)
+            made = await self.memory.learn(session, background, caller)
+            playbooks = [await self._guarded(playbook) for playbook in made]
             try:
                 await self._store.commit(trace.session(), playbooks)
             except StaleVersion:
@@ -149,6 +161,16 @@ class Loop:
                 await trace.record(learnt(playbook, background))
             return
         raise StaleVersion(f"Key {task.learning_key} changed {CAS_TRIES} times while this session learnt.")
+
+    async def _guarded(self, playbook: Playbook) -> Playbook:
+        """The new version; where its lessons harm together, one without those of the last change."""
+        why = self.memory.harm(playbook)
+        if why is None:
+            return playbook
+        before = await self._store.playbook(
+            playbook.tenant, playbook.key, playbook.audience, max(0, playbook.since - 1)
+        )
+        return withdrawn(playbook, before, why)
 
     async def _commit_unlearnt(self, trace: SessionTrace) -> None:
         """The reward is kept even when nothing could be learnt; a store that is away gets it from the events later."""
@@ -179,4 +201,5 @@ def learnt(playbook: Playbook, background: Background) -> Learnt:
             for entry in playbook.entries
             if entry.id in states and states[entry.id] != entry.state
         ),
+        rolled_back=playbook.origin.partition(": ")[2] if playbook.origin.startswith(ROLLBACK) else "",
     )

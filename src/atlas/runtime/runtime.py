@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from atlas.models import Journal, OnText
 from atlas.runtime.guest import Guest
@@ -15,9 +15,9 @@ from atlas.runtime.replaying import Replayed, replay
 from atlas.runtime.running import Running
 from atlas.runtime.telemetry import EventBus
 from atlas.runtime.trace import SessionTrace
-from atlas.schema import Background, Event, Lane, Session, Task, new_id
+from atlas.schema import Background, Event, Lane, Playbook, Recalled, Session, Task, new_id
 from atlas.schema.errors import ConfigError
-from atlas.schema.events import Answered, Finished, Rewarded, SessionResumed, SessionStarted
+from atlas.schema.events import Answered, Finished, Rewarded, SessionResumed, SessionStarted, ToolCalled
 from atlas.store import Store
 
 _ENDS = (SessionStarted, SessionResumed, Answered, Finished, Rewarded)
@@ -32,6 +32,14 @@ class Closable(Protocol):
     async def close(self) -> None:
         """Give back what it holds."""
         ...
+
+
+class _Known(TypedDict, total=False):
+    """What a session may begin with instead of finding it out."""
+
+    background: Background
+    recalled: tuple[Recalled, Recalled]
+    journal: Journal
 
 
 class Runtime:
@@ -91,7 +99,7 @@ class Runtime:
         """
         trace = SessionTrace(new_id(), self.store, self._publish)
         await trace.record(SessionStarted(task=task, policy=policy, forced=lane, metadata=dict(metadata or {})))
-        opening = Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background)
+        opening = Opening(task=task, trace=trace, forced=lane, background=background, compares=False)
         return Guest(self._loop, opening, *await self._loop.prepare(opening))
 
     async def resume(self, session_id: str, *, on_text: OnText | None = None) -> Running:
@@ -148,6 +156,23 @@ class Runtime:
         background = Background(student=student, teacher=teacher)
         return await self._begin(task, lane, {"rerun_of": session.id}, background=background)
 
+    async def retry(self, source: Session, recalled: tuple[Recalled, Recalled], *, lane: Lane) -> Running:
+        """Play a stored session's task anew with exactly these lessons, to measure them; nobody is served by it.
+
+        It is a session of its own, whose label `replay_of` names the other. Tool calls that the other's first try made
+        too get their recorded results.
+
+        Raises:
+            StoreError: the session could not be recorded, or the other cannot be read.
+        """
+        used = [event for event in await self.store.events(source.id) if isinstance(event.body, ToolCalled)]
+        labels: dict[str, object] = {"replay_of": source.id}
+        return await self._begin(source.task, lane, labels, recalled=recalled, journal=Journal(used))
+
+    def preview(self, task: Task, playbook: Playbook) -> Recalled:
+        """What a session with this task would see of a playbook's version if chance withheld nothing."""
+        return self._loop.memory.preview(task, playbook)
+
     async def settled(self) -> None:
         """Wait until every session of this runtime is judged and learnt from."""
         await asyncio.gather(*(running.finish() for running in list(self._running)))
@@ -185,15 +210,13 @@ class Runtime:
         metadata: dict[str, object],
         *,
         on_text: OnText | None = None,
-        background: Background | None = None,
+        **known: Unpack[_Known],
     ) -> Running:
         trace = SessionTrace(new_id(), self.store, self._publish)
         async with self._door:
             await asyncio.sleep(0)  # a recorded event may come back without a wait: those behind the door need a turn
             await trace.record(SessionStarted(task=task, policy=self._policy, forced=lane, metadata=metadata))
-        return self._track(
-            Opening(task=task, trace=trace, journal=Journal(), forced=lane, background=background, on_text=on_text)
-        )
+        return self._track(Opening(task=task, trace=trace, forced=lane, on_text=on_text, **known))
 
     def _track(self, opening: Opening) -> Running:
         running = Running(self._loop, opening)

@@ -213,15 +213,17 @@ class Rewarded(Noun):
 
 
 class Compared(Noun):
-    """The task was done once more with one lesson withheld, or shown where it had been withheld."""
+    """The task was done once more: with one lesson the other way round, or with another version of the playbook."""
 
     type: Literal["compared"] = "compared"
     audience: Literal["student", "teacher"]
     """Whose lesson."""
-    entry_id: str
-    """Which lesson."""
-    shown: bool
+    entry_id: str = ""
+    """Which lesson; empty where versions were compared."""
+    shown: bool = True
     """Whether the session itself saw it; the second time was the other way round."""
+    against: int | None = None
+    """The version that the second time ran with, where versions were compared."""
     outcome: Score
     """What the second time says about the lesson's reader, as `memory.outcome` reads a session."""
 
@@ -237,6 +239,8 @@ class Learnt(Noun):
     """Entry ids."""
     changed: tuple[str, ...] = ()
     """Entry ids whose state changed, as `id:state`."""
+    rolled_back: str = ""
+    """Why lessons were withdrawn together; empty where none were."""
 
 
 class LearningFailed(Noun):

@@ -132,6 +132,18 @@ class Playbook(Noun):
     """All entries, also the retired ones."""
     created_at: datetime = Field(default_factory=now)
     """When this version was written (UTC)."""
+    origin: str = ""
+    """Why there is this version: the session it was learnt from, a rollback, an import, a review."""
+    since: int = 0
+    """The version from which on the same lessons have acted; 0 while none does."""
+    evidence: Evidence = Evidence()
+    """What has been measured since then about all its lessons together: sessions that saw every matching one of them,
+    against sessions that saw none."""
+
+    @property
+    def acting(self) -> tuple[Entry, ...]:
+        """The entries that may reach a prompt."""
+        return tuple(entry for entry in self.entries if entry.state in ("trial", "active"))
 
     @property
     def identity(self) -> str:
@@ -155,6 +167,8 @@ class Recalled(Noun):
     compared: str | None = None
     """Id of the entry whose effect this session measures by doing the task once more without it, or with it where it
     was withheld; chosen before the session by the evidence so far."""
+    against: int | None = None
+    """The version whose lessons the task is done with once more, where two versions are compared."""
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
-from atlas.schema import Audience, Background, Event, Lane, Noun, Playbook, Session, Status
+from atlas.schema import Audience, Background, Event, Lane, Noun, Playbook, Recalled, Session, Status
+from atlas.schema.events import Compared
 
 ReviewStatus = Literal["pending", "approved", "quarantined"]
 """What a reviewer decided about a session."""
@@ -50,6 +51,37 @@ class SessionRow(Noun):
     """What a reviewer decided."""
     drift: bool | None = None
     """Whether it is unusual for its key; None while nothing is known."""
+
+
+class LedgerRow(Noun):
+    """What one finished session says about learning."""
+
+    id: str
+    """UUID version 7."""
+    learning_key: str
+    """Its group."""
+    at: datetime
+    """When it started (UTC)."""
+    lane: Lane | None
+    """None where it ended before it was routed."""
+    policy: str
+    """Which models served."""
+    reward: float | None
+    """None until judged, or when no judge could tell."""
+    first_try: bool | None
+    """Whether the first attempt stood; None when nobody can say."""
+    tokens: int
+    """All roles together."""
+    cost_usd: float | None
+    """None when no price is known."""
+    student: Recalled
+    """What of its playbook the student saw."""
+    teacher: Recalled
+    """What of its playbook the teacher saw."""
+    compared: Compared | None = None
+    """What the same task gave with a lesson the other way round."""
+    replay_of: str | None = None
+    """The stored session whose task it played once more; None for a session of the caller's."""
 
 
 class Store(Protocol):
@@ -99,6 +131,18 @@ class Store(Protocol):
 
     async def playbook(self, tenant: str, key: str, audience: Audience, version: int | None = None) -> Playbook:
         """One version, the newest when `version` is None; version 0 (empty) where there is none."""
+        ...
+
+    def versions(self, tenant: str, key: str, audience: Audience) -> AsyncIterator[Playbook]:
+        """All versions of a playbook, oldest first; the empty version 0 is none of them."""
+        ...
+
+    async def shelf(self, tenant: str) -> list[Playbook]:
+        """The newest version of every playbook of a tenant, by key and audience."""
+        ...
+
+    def ledger(self, tenant: str, key: str | None = None) -> AsyncIterator[LedgerRow]:
+        """What the finished sessions of a tenant, or of one of its keys, say about learning, oldest first."""
         ...
 
     async def session(self, session_id: str) -> Session | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from atlas.schema import Audience, Background, Event, Outcome, Playbook, Session, Status, rebuild
 from atlas.schema.errors import StaleVersion, StoreError
 from atlas.schema.events import Finished, Rewarded
-from atlas.store.base import Flushed, ReviewStatus, SessionRow
+from atlas.store.base import Flushed, LedgerRow, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 
 
@@ -72,6 +72,25 @@ class MemoryStore:
             return versions[wanted - 1]
         return Playbook(tenant=tenant, key=key, audience=audience)
 
+    async def versions(self, tenant: str, key: str, audience: Audience) -> AsyncIterator[Playbook]:
+        """See `Store.versions`."""
+        for book in list(self._playbooks.get((self._clean.text(tenant), self._clean.text(key), audience), ())):
+            yield book
+
+    async def shelf(self, tenant: str) -> list[Playbook]:
+        """See `Store.shelf`."""
+        mine = {where: books for where, books in self._playbooks.items() if where[0] == self._clean.text(tenant)}
+        return [books[-1] for _, books in sorted(mine.items()) if books]
+
+    async def ledger(self, tenant: str, key: str | None = None) -> AsyncIterator[LedgerRow]:
+        """See `Store.ledger`."""
+        every = sorted((rebuild(events.values()) for events in self._events.values()), key=_started)
+        for session in every:
+            task = session.task
+            mine = task.tenant == self._clean.text(tenant) and key in (None, task.learning_key)
+            if mine and session.status in ("succeeded", "failed"):
+                yield _ledger_row(session)
+
     async def session(self, session_id: str) -> Session | None:
         """See `Store.session`. Raises StoreError where several ids begin so."""
         found = [known for known in self._events if session_id and known.startswith(session_id)]
@@ -116,7 +135,8 @@ class MemoryStore:
 
     def _note(self, session: Session) -> None:
         """Remember how a session ended, for the router."""
-        if session.route is None or session.finished_at is None or session.status not in ("succeeded", "failed"):
+        ended = session.finished_at is not None and session.status in ("succeeded", "failed")
+        if session.route is None or session.finished_at is None or not ended or "replay_of" in session.metadata:
             return
         self._outcomes.setdefault((session.task.tenant, session.task.learning_key), {})[session.id] = Outcome(
             lane=session.route.lane,
@@ -148,4 +168,24 @@ def _row(session: Session) -> SessionRow:
         tokens=used.tokens,
         cost_usd=used.cost_usd,
         created_at=session.created_at,
+    )
+
+
+def _ledger_row(session: Session) -> LedgerRow:
+    used = session.total_usage
+    replayed = session.metadata.get("replay_of")
+    return LedgerRow(
+        id=session.id,
+        learning_key=session.task.learning_key,
+        at=session.created_at,
+        lane=session.route.lane if session.route else None,
+        policy=session.policy,
+        reward=session.reward.value if session.reward else None,
+        first_try=session.first_try,
+        tokens=used.tokens,
+        cost_usd=used.cost_usd,
+        student=session.student_memory,
+        teacher=session.teacher_memory,
+        compared=session.compared,
+        replay_of=None if replayed is None else str(replayed),
     )

@@ -18,12 +18,13 @@ from atlas.schema import (
     Event,
     Outcome,
     Playbook,
+    Recalled,
     Session,
     Status,
     rebuild,
 )
 from atlas.schema.errors import StoreError
-from atlas.store.base import Flushed, ReviewStatus, SessionRow
+from atlas.store.base import Flushed, LedgerRow, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 from atlas.store.database import Database
 from atlas.store.pooling import Bodies, Pool, escape, unescape
@@ -101,6 +102,35 @@ class PgStore:
         """See `Store.playbook`."""
         found = await self._database.value("playbook", self._stored(tenant), self._stored(key), audience, version)
         return _playbook(tenant, key, audience, found)
+
+    async def versions(self, tenant: str, key: str, audience: Audience) -> AsyncIterator[Playbook]:
+        """See `Store.versions`."""
+        after = 0
+        while True:
+            rows = await self._database.rows("versions", self._stored(tenant), self._stored(key), audience, after, PAGE)
+            for row in rows:
+                book = _playbook(tenant, key, audience, row["book"])
+                after = book.version
+                yield book
+            if len(rows) < PAGE:
+                return
+
+    async def shelf(self, tenant: str) -> list[Playbook]:
+        """See `Store.shelf`."""
+        rows = await self._database.rows("shelf", self._stored(tenant))
+        return [_playbook(tenant, unescape(row["key"]), row["audience"], row["book"]) for row in rows]
+
+    async def ledger(self, tenant: str, key: str | None = None) -> AsyncIterator[LedgerRow]:
+        """See `Store.ledger`."""
+        wanted = None if key is None else self._stored(key)
+        after: tuple[datetime | None, uuid.UUID | None] = (None, None)
+        while True:
+            rows = await self._database.rows("ledger", self._stored(tenant), wanted, *after, PAGE)
+            for row in rows:
+                yield _ledger_row(row)
+            if len(rows) < PAGE:
+                return
+            after = (rows[-1]["created_at"], rows[-1]["uid"])
 
     async def session(self, session_id: str) -> Session | None:
         """See `Store.session`. Raises StoreError where several ids begin so."""
@@ -261,4 +291,25 @@ def _session_row(row: Any) -> SessionRow:
         created_at=row["created_at"],
         review=row["review_status"],
         drift=row["drift"],
+    )
+
+
+def _ledger_row(row: Any) -> LedgerRow:
+    nobody = {"student": Recalled(audience="student", version=0), "teacher": Recalled(audience="teacher", version=0)}
+    recalled: Any = nobody if row["recalled"] is None else Bodies({1: row["recalled"]}).body(1)
+    compared: Any = None if row["compared"] is None else Bodies({1: row["compared"]}).body(1)
+    return LedgerRow(
+        id=str(row["uid"]),
+        learning_key=unescape(row["learning_key"]),
+        at=row["created_at"],
+        lane=row["lane"],
+        policy=unescape(row["policy"]),
+        reward=row["reward_value"],
+        first_try=row["first_try"],
+        tokens=row["tokens"],
+        cost_usd=row["cost_usd"],
+        student=recalled["student"],
+        teacher=recalled["teacher"],
+        compared=compared,
+        replay_of=None if row["replay_of"] is None else str(json.loads(row["replay_of"])),
     )

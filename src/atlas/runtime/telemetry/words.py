@@ -137,9 +137,11 @@ def _after(body: ev.Judged | ev.JudgeFailed | ev.Rewarded | ev.Compared | ev.Lea
         case ev.Rewarded(reward=reward):
             return _reward(reward)
         case ev.Compared(entry_id=entry_id, shown=shown, outcome=outcome):
-            return f"once more {'without' if shown else 'with'} lesson {safe(entry_id, 20)}: {outcome:.2f}"
+            lesson = f"{'without' if shown else 'with'} lesson {safe(entry_id, 20)}"
+            return f"once more {lesson if entry_id else f'with version {body.against}'}: {outcome:.2f}"
         case ev.Learnt(audience=audience, version=version, added=added, changed=changed):
-            return f"learnt: {audience}'s playbook version {version}, {len(added)} new, {len(changed)} changed"
+            back = f", rolled back: {safe(body.rolled_back)}" if body.rolled_back else ""
+            return f"learnt: {audience}'s playbook version {version}, {len(added)} new, {len(changed)} changed{back}"
         case ev.LearningFailed(failure=failure):
             return f"learnt nothing{_failure(failure)}"
 

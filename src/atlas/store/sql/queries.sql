@@ -14,10 +14,10 @@ SELECT atlas_publish($1::jsonb[], NULL, $2::uuid);
 
 -- name: background
 SELECT
-    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at)
+    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) || p.about
      FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'student'
      ORDER BY p.version DESC LIMIT 1) AS student,
-    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at)
+    (SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) || p.about
      FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'teacher'
      ORDER BY p.version DESC LIMIT 1) AS teacher,
     (SELECT jsonb_agg(jsonb_build_object('lane', o.lane, 'reward', o.reward_value, 'first_try', o.first_try,
@@ -26,14 +26,37 @@ SELECT
      FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.arms, s.completed_at
            FROM sessions s
            WHERE s.tenant = $1 AND s.key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
-             AND s.completed_at IS NOT NULL
+             AND s.completed_at IS NOT NULL AND NOT s.metadata ? 'replay_of'
            ORDER BY s.completed_at DESC LIMIT $3) AS o) AS outcomes;
 
 -- name: playbook
-SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) AS book
+SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) || p.about AS book
 FROM playbooks p
 WHERE p.tenant = $1 AND p.key = $2 AND p.audience = $3 AND ($4::integer IS NULL OR p.version = $4)
 ORDER BY p.version DESC LIMIT 1;
+
+-- name: versions
+SELECT jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) || p.about AS book
+FROM playbooks p
+WHERE p.tenant = $1 AND p.key = $2 AND p.audience = $3 AND p.version > $4
+ORDER BY p.version LIMIT $5;
+
+-- name: shelf
+SELECT DISTINCT ON (p.key, p.audience) p.key, p.audience,
+    jsonb_build_object('version', p.version, 'entries', p.entries, 'created_at', p.created_at) || p.about AS book
+FROM playbooks p WHERE p.tenant = $1 ORDER BY p.key, p.audience, p.version DESC;
+
+-- name: ledger
+SELECT s.uid, s.key AS learning_key, s.created_at, s.lane, s.policy, s.reward_value, s.first_try, s.tokens, s.cost_usd,
+    s.metadata -> 'replay_of' AS replay_of,
+    (SELECT atlas_restored(e.session, e.payload) FROM events e
+     WHERE e.session = s.uid AND e.type = 'memory_recalled' ORDER BY e.seq DESC LIMIT 1) AS recalled,
+    (SELECT e.payload FROM events e
+     WHERE e.session = s.uid AND e.type = 'compared' ORDER BY e.seq DESC LIMIT 1) AS compared
+FROM sessions s
+WHERE s.tenant = $1 AND ($2::text IS NULL OR s.key = $2) AND s.status IN ('succeeded', 'failed')
+  AND ($3::timestamptz IS NULL OR (s.created_at, s.uid) > ($3, $4::uuid))
+ORDER BY s.created_at, s.uid LIMIT $5;
 
 -- name: events
 SELECT seq, at, payload FROM events WHERE session = $1 ORDER BY seq;
