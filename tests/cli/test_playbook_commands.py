@@ -96,7 +96,7 @@ def test_time_travel(told: SimpleNamespace) -> None:
     ]
     assert told.tell("playbook", "diff", "travel", "7")[::2] == (
         2,
-        "atlas: The playbook of travel has no version 7. See: atlas playbook blame KEY\n",
+        "atlas: The playbook of travel has no version 7. See: atlas playbook blame travel\n",
     )
     code, out, _ = told.tell("playbook", "why", "bbb", "--key", "travel")
     assert "[trial]" in out

@@ -24,8 +24,13 @@ async def one_version(store: Store, where: Where, version: int | None) -> Playbo
     """
     found = await store.playbook(*where, version)
     if version is not None and found.version != version:
-        raise ConfigError(f"The playbook of {where[1]} has no version {version}.", "See: atlas playbook blame KEY")
+        raise no_version(where, version)
     return found
+
+
+def no_version(where: Where, version: int) -> ConfigError:
+    """The error of a version that does not exist."""
+    return ConfigError(f"The playbook of {where[1]} has no version {version}.", f"See: atlas playbook blame {where[1]}")
 
 
 def diff_lines(older: Playbook, newer: Playbook) -> Iterator[str]:

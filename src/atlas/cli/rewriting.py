@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from atlas.cli.history import Where, one_version
+from atlas.cli.export import project_source
+from atlas.cli.history import Where, no_version
 from atlas.cli.project import Project
 from atlas.cli.review import reviewer
 from atlas.memory import loses_too_much, lost, merged, next_version, reviewed, rolled_back
 from atlas.memory.files import read_lessons
 from atlas.schema import Playbook
 from atlas.schema.errors import ConfigError, StaleVersion
-from atlas.store import Store
+from atlas.store.open import open_database
+from atlas.store.shelf import Deed, Shelf
 
+Change = Callable[[Playbook], Playbook]
+"""From the newest version to the one that shall follow."""
 TRIES = 20
 MAX_ENTRIES = 200
 """Entries of one playbook."""
@@ -29,8 +34,11 @@ async def roll_back(project: Project, where: Where, version: int, note: str, sur
     Raises:
         ConfigError: no such version, nothing to change, or it drops more than a fifth of the active lessons unasked.
     """
-    async with project.store() as store:
-        old = await one_version(store, where, version)
+    async with _shelf(project) as shelf:
+        old = await shelf.book(*where, version)
+        if old is None and version > 0:
+            raise no_version(where, version)
+        old = old or _empty(where)
 
         def change(newest: Playbook) -> Playbook:
             if old.entries == newest.entries:
@@ -45,7 +53,8 @@ async def roll_back(project: Project, where: Where, version: int, note: str, sur
                 )
             return made
 
-        made = await _publish(store, where, change)
+        deed = Deed(who=reviewer(), what="rolled_back", note=note or None)
+        made = await _publish(shelf, where, change, lambda: deed)
     return f"version {made.version} of {where[1]} has the entries of version {version}"
 
 
@@ -70,8 +79,11 @@ async def decide(project: Project, where: Where, entry_id: str, *, approved: boo
             raise ConfigError(f"{error}.".capitalize()) from error
         return next_version(newest, entries, f"review: {'approved' if approved else 'quarantined'} {found}")
 
-    async with project.store() as store:
-        made = await _publish(store, where, change)
+    async with _shelf(project) as shelf:
+        what = "approved" if approved else "quarantined"
+        made = await _publish(
+            shelf, where, change, lambda: Deed(who=reviewer(), what=what, entry=found, note=note or None)
+        )
     state = next(entry.state for entry in made.entries if entry.id == found)
     return f"{found} is {state} in version {made.version} of {where[1]}"
 
@@ -93,8 +105,9 @@ async def take_in(project: Project, where: Where, file: Path) -> list[str]:
             raise ConfigError(f"{file.name} holds nothing new for {where[1]}.")
         return next_version(newest, entries, f"import of {file.name}")
 
-    async with project.store() as store:
-        made = await _publish(store, where, change)
+    async with _shelf(project) as shelf:
+        deed = Deed(who=reviewer(), what="imported", note=file.name)
+        made = await _publish(shelf, where, change, lambda: deed)
     new = [entry for entry in made.entries if entry.id not in before]
     lines = [f"{len(new)} new candidates of {len(lessons.entries)} lessons in version {made.version} of {where[1]}"]
     lines += [f"left out: {cause}" for cause in lessons.refused]
@@ -118,12 +131,23 @@ def _text(file: Path) -> str:
         raise ConfigError(f"{file} is no UTF-8 text (byte {error.start}).") from error
 
 
-async def _publish(store: Store, where: Where, change: Callable[[Playbook], Playbook]) -> Playbook:
-    """Write the changed newest version; once more when somebody else was first."""
+@asynccontextmanager
+async def _shelf(project: Project) -> AsyncGenerator[Shelf]:
+    source = project_source(project)
+    async with open_database(source.place, statement_timeout_s=source.timeout_s) as database:
+        yield Shelf(database, project.safety())
+
+
+def _empty(where: Where) -> Playbook:
+    return Playbook(tenant=where[0], key=where[1], audience=where[2])
+
+
+async def _publish(shelf: Shelf, where: Where, change: Change, deed: Callable[[], Deed]) -> Playbook:
+    """Write the changed newest version and who wanted it; once more when somebody else was first."""
     for _ in range(TRIES):
-        made = change(await store.playbook(*where))
+        made = change(await shelf.book(*where) or _empty(where))
         try:
-            await store.publish([made])
+            await shelf.publish(made, deed())
         except StaleVersion:
             await asyncio.sleep(0.01)
             continue

@@ -18,6 +18,16 @@ class Unheard:
         _, teacher = self._memory.recall(task, background, session_id)
         return Recalled(audience="student", version=background.student.version), teacher
 
+    def preview(self, task: Task, playbook: Playbook) -> Recalled:
+        """Nothing for the student, the teacher's as ever."""
+        if playbook.audience == "student":
+            return Recalled(audience="student", version=playbook.version)
+        return self._memory.preview(task, playbook)
+
     async def learn(self, session: Session, background: Background, caller: Caller) -> tuple[Playbook, ...]:
         """As the memory learns."""
         return await self._memory.learn(session, background, caller)
+
+    def harm(self, playbook: Playbook) -> str | None:
+        """As the memory finds."""
+        return self._memory.harm(playbook)

@@ -74,10 +74,10 @@ class Deed(Noun):
 
     who: str
     """Who."""
-    what: Literal["approved", "quarantined", "rolled_back"]
+    what: Literal["approved", "quarantined", "rolled_back", "imported"]
     """What."""
     entry: str | None = None
-    """Which entry; None for a rollback."""
+    """Which entry; None for a rollback or an import."""
     note: str | None = None
     """What was said."""
 

@@ -1,6 +1,10 @@
 -- What a playbook's version says about itself: why it was written, since when its lessons act, what they did together.
 ALTER TABLE playbooks ADD COLUMN about jsonb NOT NULL DEFAULT '{}';
 
+ALTER TABLE playbook_audit DROP CONSTRAINT playbook_audit_what_check;
+ALTER TABLE playbook_audit ADD CONSTRAINT playbook_audit_what_check
+    CHECK (what IN ('approved', 'quarantined', 'rolled_back', 'imported'));
+
 -- As before, with `about`.
 CREATE OR REPLACE FUNCTION atlas_publish(books jsonb[], of_uid uuid, of_call uuid) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
