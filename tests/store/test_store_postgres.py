@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import Callable
@@ -212,6 +213,8 @@ async def test_background_has_playbooks_and_outcomes_newest_first(either: Store,
     assert known.student.entries == book(key, 1).entries
     assert [outcome.at for outcome in known.outcomes] == [second.finished_at, first.finished_at]
     assert [(o.lane, o.reward, o.first_try) for o in known.outcomes] == [("auto", 0.9, True)] * 2
+    words = hashlib.md5(first.task.prompt.encode(), usedforsecurity=False).hexdigest()
+    assert (known.outcomes[1].task, known.outcomes[1].policy) == (words, first.policy)
     assert len((await either.background("default", key, limit=1)).outcomes) == 1
     assert (await either.background("default", "new", limit=3)).outcomes == ()
 

@@ -17,12 +17,25 @@ class RimConfig(Block):
     """The judges' model; None takes the teacher's."""
     large_model: LLMConfig | None = None
     """The arbiter's model; None takes the teacher's."""
+    more_models: tuple[LLMConfig, ...] = ()
+    """Further small models, best of other makers; the samples take turns through them, beginning with small_model."""
     active_judges: dict[str, bool] = Field(default_factory=lambda: {"process": True, "helpfulness": True})
     """Which judges are asked, by name."""
     variance_threshold: float = Field(default=0.15, ge=0, le=1)
     """Standard deviation of the scores above which the arbiter is asked."""
     uncertainty_threshold: float = Field(default=0.3, ge=0, le=1)
     """Largest uncertainty of a verdict above which the arbiter is asked."""
+    max_samples: int = Field(default=4, ge=1, le=32)
+    """Samples at most; two are always asked where there are two."""
+    auto_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the surest auto sessions that model judges are asked about; less sure ones are asked about more."""
+    weights: str | None = None
+    """File of `atlas judge calibrate`, from the project's folder: weighs the judges and stops them early."""
+    attacks: str | None = None
+    """File of `atlas judge attack`, from the project's folder: nothing is learnt from a judge that fell for more than
+    max_fooled of them."""
+    max_fooled: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of attacks a judge may fall for."""
     parallel_workers: int = Field(default=4, ge=1, le=256)
     """Judge calls that run at once."""
     judge_prompt: str | None = None

@@ -56,6 +56,8 @@ class HistoryConfig(Block):
     """Known outcomes below which history says nothing."""
     audit_share: float = Field(default=0.05, ge=0, le=1)
     """Share of auto sessions that are played paired all the same, so that history stays true."""
+    routes: str | None = None
+    """File of `atlas route fit`, from the project's folder; for the keys it knows it speaks before plain history."""
 
 
 class RewardConfig(Block):

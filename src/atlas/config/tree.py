@@ -77,7 +77,7 @@ class AtlasConfig(Block):
     def secret_variables(self) -> frozenset[str]:
         """Environment variables that hold the keys of the configured models."""
         seats: tuple[Seat, ...] = get_args(Seat)
-        models = [llm for seat in seats if (llm := self.llm_of(seat)) is not None]
+        models = [llm for seat in seats if (llm := self.llm_of(seat)) is not None] + [*self.rim.more_models]
         return frozenset(llm.api_key_env for llm in models if llm.api_key_env is not None)
 
     def llm_of(self, seat: Seat) -> LLMConfig | None:

@@ -22,6 +22,8 @@ class Scene:
     """The door to models and tools; it also holds the trace."""
     on_text: OnText | None = None
     """Receives the student's words while they stream."""
+    bound: bool = False
+    """Whether the lane was forced: then nothing that is seen on the way changes it."""
 
     @property
     def session_id(self) -> str:

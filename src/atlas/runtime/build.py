@@ -23,7 +23,17 @@ from atlas.runtime.telemetry.otel import export_spans
 from atlas.runtime.unheard import Unheard
 from atlas.schema import Lane
 from atlas.store import Safety, Store, open_store, safety_of
-from atlas.triage import HistoryRule, Probe, Router, RoutingRules, Thresholds, TriageAdapter
+from atlas.triage import (
+    HistoryRule,
+    Probe,
+    Router,
+    Routes,
+    RoutingRules,
+    Thresholds,
+    TriageAdapter,
+    load_routes,
+    second_look,
+)
 
 STATE_FOLDER = ".atlas"
 """Where the embedded database and the spool are, below the project's folder."""
@@ -52,8 +62,9 @@ async def open_runtime(
     try:
         student = student_of(config, open_agent(config, models, folder, given=agent, user_loop=user_loop))
         teacher = teacher_of(config, models.seat("teacher"))
+        routes = _routes(config, folder)
         triage = TriageDesk(
-            _router(config, models, has_teacher=teacher is not None),
+            _router(config, models, has_teacher=teacher is not None, routes=routes),
             adapter=_adapter(config, folder),
             tags=config.adaptive_teaching.default_tags,
         )
@@ -69,7 +80,12 @@ async def open_runtime(
             await each.close()
         raise
     loop = Loop(
-        store, memory, triage=triage, lanes=_lanes(config, student, teacher), judges=rewarder, limits=_limits(config)
+        store,
+        memory,
+        triage=triage,
+        lanes=_lanes(config, student, teacher, routes),
+        judges=rewarder,
+        limits=_limits(config),
     )
     policy = _policy(config, student.agent, teacher)
     return Runtime(
@@ -89,19 +105,27 @@ def _policy(config: AtlasConfig, agent: Agent, teacher: Teacher | None) -> str:
     return f"student={student}" + (f";teacher={teacher.model.name}" if teacher else "")
 
 
-def _lanes(config: AtlasConfig, student: Student, teacher: Teacher | None) -> dict[Lane, LanePlay]:
+def _routes(config: AtlasConfig, folder: Path) -> Routes | None:
+    path = config.adaptive_teaching.history.routes
+    return None if path is None else load_routes(folder / path)
+
+
+def _lanes(
+    config: AtlasConfig, student: Student, teacher: Teacher | None, routes: Routes | None
+) -> dict[Lane, LanePlay]:
     """Without a teacher there is only the auto lane; the router knows."""
     if teacher is None:
         return {"auto": AutoLane(student)}
     retries = config.orchestration.max_retries
+    look = second_look(routes.after) if routes and routes.after else None
     return {
-        "auto": AutoLane(student),
+        "auto": AutoLane(student, teacher, look=look, retries=retries),
         "paired": PairedLane(student, teacher, retries=retries),
         "coach": CoachLane(student, teacher, retries=retries, parallel_steps=config.orchestration.max_parallel_steps),
     }
 
 
-def _router(config: AtlasConfig, models: Models, *, has_teacher: bool) -> Router:
+def _router(config: AtlasConfig, models: Models, *, has_teacher: bool, routes: Routes | None) -> Router:
     teaching = config.adaptive_teaching
     seat = teaching.probe
     model = models.seat("probe") if seat.enabled else None
@@ -116,7 +140,7 @@ def _router(config: AtlasConfig, models: Models, *, has_teacher: bool) -> Router
         thresholds=Thresholds(auto=thresholds.auto, paired=thresholds.paired, coach=thresholds.coach),
         history=HistoryRule(min_sessions=teaching.history.min_sessions, confidence=teaching.history.confidence),
     )
-    return Router(rules, probe=probe, has_teacher=has_teacher)
+    return Router(rules, probe=probe, has_teacher=has_teacher, arms=routes.before if routes else None)
 
 
 def _adapter(config: AtlasConfig, folder: Path) -> TriageAdapter | None:

@@ -110,7 +110,7 @@ class Loop:
         await trace.record(MemoryRecalled(student=student, teacher=teacher))
         known = Known(outcomes=background.outcomes, arms=student.arms)
         route = await self._triage.route(task, known, caller, forced=opening.forced)
-        return Scene(task, student, teacher, caller, opening.on_text), route
+        return Scene(task, student, teacher, caller, opening.on_text, bound=route.source == "forced"), route
 
     async def settle(self, task: Task, trace: SessionTrace, journal: Journal) -> Session:
         """Judge the answered session, play its control, learn, commit. Runs after the caller has the answer."""

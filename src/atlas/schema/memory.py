@@ -189,6 +189,10 @@ class Outcome(Noun):
     """Version of the student's playbook it ran with."""
     arms: tuple[str, ...] = ()
     """`Recalled.arms` of the student's playbook: sessions with the same arms are alike to the router."""
+    task: str = ""
+    """MD5 of the task's words as they are stored: tells the same task again."""
+    policy: str = ""
+    """Which models served."""
     at: datetime
     """When it finished (UTC)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
@@ -144,8 +145,14 @@ class MemoryStore:
             first_try=session.first_try,
             playbook_version=session.student_memory.version,
             arms=session.student_memory.arms,
+            task=_hashed(self._clean.text(session.task.prompt)),
+            policy=session.policy,
             at=session.finished_at,
         )
+
+
+def _hashed(text: str) -> str:
+    return hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def _ended(outcome: Outcome) -> datetime:

@@ -1,8 +1,9 @@
 """What is known before the run, and the lane that follows from it."""
 
-from atlas.triage.arms import Arms, Tried, Worth, load_arms
+from atlas.triage.arms import Arms, Routes, Tried, Worth, load_routes
 from atlas.triage.dossier import TriageAdapter, adapted_dossier, default_dossier
-from atlas.triage.fitting import fit_arms
+from atlas.triage.fitting import fit_arms, fit_routes
+from atlas.triage.foreseeing import past_of, second_look, tried_of
 from atlas.triage.foresight import Foresight
 from atlas.triage.history import HistoryRule, Known, Thresholds, route_by_history
 from atlas.triage.probe import Probe
@@ -17,6 +18,7 @@ __all__ = [
     "Look",
     "Probe",
     "Router",
+    "Routes",
     "RoutingRules",
     "Signals",
     "Thresholds",
@@ -26,6 +28,10 @@ __all__ = [
     "adapted_dossier",
     "default_dossier",
     "fit_arms",
-    "load_arms",
+    "fit_routes",
+    "load_routes",
+    "past_of",
     "route_by_history",
+    "second_look",
+    "tried_of",
 ]

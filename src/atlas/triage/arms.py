@@ -56,20 +56,29 @@ class Arms(Noun):
         """Both probabilities for a task."""
         return Worth(alone=self.alone.chance(signals), helped=self.helped.chance(signals))
 
+
+class Routes(Noun):
+    """What was fitted for a router: before the run, and after a look at the student's answer."""
+
+    before: Arms
+    """From key, words and the task's past."""
+    after: Arms | None = None
+    """From key, words and a first look; None where looking foretells no more."""
+
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         path.write_text(self.model_dump_json(indent=2) + "\n", "utf-8")
 
 
-def load_arms(path: Path) -> Arms:
-    """The estimates that `save` wrote.
+def load_routes(path: Path) -> Routes:
+    """The routes that `save` wrote.
 
     Raises:
         ConfigError: the file cannot be read, or holds something else.
     """
     try:
-        return Arms.model_validate_json(path.read_text("utf-8"))
+        return Routes.model_validate_json(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise ConfigError(
-            f"{path} holds no fitted route: {one_line(error)}.", "Write it with: atlas route fit --output FILE"
+            f"{path} holds no fitted routes: {one_line(error)}.", "Write it with: atlas route fit --output FILE"
         ) from error

@@ -16,8 +16,9 @@ from atlas.evidence.logistic import fit_logistic, log_loss, sigmoid
 from atlas.evidence.reliability import calibration_error
 from atlas.schema import content_hash
 from atlas.schema.errors import ConfigError
-from atlas.triage.arms import Arms, Tried
+from atlas.triage.arms import Arms, Routes, Tried
 from atlas.triage.foresight import GROUPS, Foresight, Group, features
+from atlas.triage.signals import Signals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 MIN_OUTCOMES = 30
 """Outcomes of each way below which nothing is fitted."""
 _FOLDS = 5
-_PENALTY: dict[Group, tuple[float, ...]] = {"text": (4.0, 16.0), "past": (1.0, 4.0), "look": (0.3, 2.0)}
+_PENALTY: dict[Group, tuple[float, ...]] = {"text": (4.0, 16.0, 64.0), "past": (1.0, 4.0), "look": (0.3, 2.0)}
 _SHARED_PENALTY, _KEY_PENALTY = 0.05, 0.5
 SIDES = (-1.0, 1.0)
 """Alone, and with supervision."""
@@ -42,7 +43,7 @@ def fit_arms(tried: Sequence[Tried], *, share: float | None = None, least_gain: 
     """
     table = _Table.of(tried)
     chosen = _chosen(table)
-    told_NA = table.held_out(chosen)
+    told_NA, lines = table.tempered(chosen)
     shared, gap = _halves(table.fit(chosen, None))
     alone, helped = (
         Foresight(
@@ -50,7 +51,7 @@ def fit_arms(tried: Sequence[Tried], *, share: float | None = None, least_gain: 
             policies=tuple(table.usual),
             usual=tuple(table.usual.values()),
             groups=_in_order(chosen),
-            weights=tuple(map(float, shared + side * gap)),
+            weights=_on_line(shared + side * gap, lines[at]),
             outcomes=int(table.known_NA[:, at].sum()),
             loss=table.loss_of(told_NA, at),
             calibration_error=table.error_of(told_NA, at),
@@ -65,18 +66,42 @@ def fit_arms(tried: Sequence[Tried], *, share: float | None = None, least_gain: 
     return Arms(alone=alone, helped=helped, least_gain=least_gain, share=fmean(gain > least_gain for gain in gains))
 
 
+def fit_routes(tried: Sequence[Tried], *, share: float | None = None, least_gain: float = 0.1) -> Routes:
+    """The route before a run, and the second look after it where that foretells more.
+
+    Raises:
+        ConfigError: too few outcomes of a way, or outcomes that never vary.
+    """
+    before = fit_arms([_without(one, look=None) for one in tried], share=share, least_gain=least_gain)
+    looked = [_without(one, past={}) for one in tried if one.signals.look is not None]
+    if len(looked) < len(tried):
+        return Routes(before=before)
+    after = fit_arms(looked, least_gain=before.least_gain)
+    blind = fit_arms([_without(one, look=None) for one in looked], least_gain=before.least_gain)
+    return Routes(before=before, after=after if after.alone.loss < blind.alone.loss else None)
+
+
+def _without(one: Tried, **hidden: object) -> Tried:
+    signals: Signals = one.signals.model_copy(update=hidden)
+    return one.model_copy(update={"signals": signals})
+
+
 def _chosen(table: _Table) -> dict[Group, float]:
-    """Feature groups with their penalty, added while they lower the cross-validated loss."""
+    """Feature groups with their penalty, added while they surely lower the cross-validated loss."""
     chosen: dict[Group, float] = {}
-    best = table.loss(chosen)
     while True:
-        steps = [(group, penalty) for group in GROUPS if group not in chosen for penalty in _PENALTY[group]]
-        steps = [(group, penalty) for group, penalty in steps if table.has(group)]
-        ranked = sorted((table.loss(chosen | {group: penalty}), group, penalty) for group, penalty in steps)
-        if not ranked or ranked[0][0] >= best:
+        open_groups: list[Group] = [group for group in GROUPS if group not in chosen and table.has(group)]
+        tried = [_with(chosen, group, penalty) for group in open_groups for penalty in _PENALTY[group]]
+        gains = [table.gain(chosen, one) for one in tried]
+        if not gains or max(gains) <= 0:
             return chosen
-        best, group, penalty = ranked[0]
-        chosen = chosen | {group: penalty}
+        chosen = tried[gains.index(max(gains))]
+
+
+def _with(chosen: dict[Group, float], group: Group, penalty: float) -> dict[Group, float]:
+    more = dict(chosen)
+    more[group] = penalty
+    return more
 
 
 def _in_order(chosen: dict[Group, float]) -> tuple[Group, ...]:
@@ -135,10 +160,12 @@ class _Table:
         import numpy as np
 
         base = self._columns(())
-        parts, penalty = [base], [np.array([_SHARED_PENALTY, *[_KEY_PENALTY] * len(self.keys)])]
+        parts = [base]
+        penalty = [np.array([_SHARED_PENALTY, *[_KEY_PENALTY] * len(self.keys)], dtype=float)]
         for group in _in_order(chosen):
-            parts.append(self._columns((group,))[:, base.shape[1] :])
-            penalty.append(np.full(parts[-1].shape[1], chosen[group]))
+            own = self._columns((group,))[:, base.shape[1] :]
+            parts.append(own)
+            penalty.append(np.ones(own.shape[1]) * chosen[group])
         return np.hstack(parts), np.concatenate(penalty)
 
     def _columns(self, groups: tuple[Group, ...]) -> NDArray[np.float64]:
@@ -178,10 +205,36 @@ class _Table:
                 told[out, at] = design[out] @ (shared + side * gap)
         return told
 
-    def loss(self, chosen: dict[Group, float]) -> float:
-        """Cross-validated loss of both ways, in nats."""
+    def tempered(self, chosen: dict[Group, float]) -> tuple[NDArray[np.float64], list[tuple[float, float]]]:
+        """Held-out log-odds (N, A) after the line, one for each way, that makes them come true.
+
+        Source: Platt 1999, Probabilistic outputs for support vector machines, on held-out scores.
+        """
+        import numpy as np
+
         told = self.held_out(chosen)
-        return fmean(self.loss_of(told, at) for at in range(len(SIDES)))
+        lines: list[tuple[float, float]] = []
+        for at in range(len(SIDES)):
+            mine = self.known_NA[:, at]
+            design = np.column_stack([np.ones(mine.sum()), told[mine, at]])
+            shift, slope = map(float, fit_logistic(design, self.success_NA[mine, at], [0.01, 0.01]))
+            lines.append((shift, max(0.0, slope)))
+            told[:, at] = lines[-1][0] + lines[-1][1] * told[:, at]
+        return told, lines
+
+    def gain(self, before: dict[Group, float], after: dict[Group, float]) -> float:
+        """How much the cross-validated loss falls, less one standard error of that, in nats."""
+        import numpy as np
+
+        falls = self._losses(before) - self._losses(after)
+        return float(falls.mean() - falls.std() / np.sqrt(len(falls)))
+
+    def _losses(self, chosen: dict[Group, float]) -> NDArray[np.float64]:
+        """Loss of every known outcome of both ways."""
+        import numpy as np
+
+        told, mine = self.held_out(chosen)[self.known_NA], self.success_NA[self.known_NA]
+        return np.logaddexp(0, told) - mine * told
 
     def loss_of(self, told_NA: NDArray[np.float64], at: int) -> float:
         """Loss of one way, where its outcome is known."""
@@ -192,6 +245,13 @@ class _Table:
         """Calibration error of one way, where its outcome is known."""
         mine = self.known_NA[:, at]
         return calibration_error(sigmoid(told_NA[mine, at]).tolist(), self.success_NA[mine, at].tolist())
+
+
+def _on_line(weights: NDArray[np.float64], line: tuple[float, float]) -> tuple[float, ...]:
+    """Weights whose log-odds are shift + slope times the old ones; the first one is the intercept."""
+    shift, slope = line
+    scaled = [float(one) * slope for one in weights]
+    return (scaled[0] + shift, *scaled[1:])
 
 
 def _halves(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

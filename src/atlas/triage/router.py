@@ -6,6 +6,8 @@ from atlas.models import Caller
 from atlas.schema import Dossier, Lane, Noun, Route, Task, content_hash
 from atlas.schema.errors import BudgetError, ModelError
 from atlas.schema.events import Degraded, Failure
+from atlas.triage.arms import Arms
+from atlas.triage.foreseeing import foreseen
 from atlas.triage.history import HistoryRule, Known, Thresholds, route_by_history
 from atlas.triage.probe import Probe
 
@@ -32,8 +34,12 @@ class RoutingRules(Noun):
 class Router:
     """Chooses a session's lane."""
 
-    def __init__(self, rules: RoutingRules, *, probe: Probe | None, has_teacher: bool) -> None:
+    def __init__(
+        self, rules: RoutingRules, *, probe: Probe | None, has_teacher: bool, arms: Arms | None = None
+    ) -> None:
+        """`arms` are fitted estimates; for the keys they know they speak before the key's plain history does."""
         self._rules = rules
+        self._arms = arms
         self._probe = probe
         self._has_teacher = has_teacher
 
@@ -52,7 +58,8 @@ class Router:
             return Route(lane=rules.fallback, source="fallback", reason="adaptive teaching is off")
         if rules.certify_first_run and not known.outcomes:
             return Route(lane="paired", source="certification", reason=f"first session of key {task.learning_key}")
-        route = route_by_history(known, rules.history, rules.thresholds)
+        route = foreseen(task, known.outcomes, self._arms, rules.thresholds) if self._arms else None
+        route = route or route_by_history(known, rules.history, rules.thresholds)
         if route is not None:
             return self._audited(route, caller.trace.session_id)
         return await self._probed(task, dossier, known, caller)

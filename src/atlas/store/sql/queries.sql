@@ -21,9 +21,11 @@ SELECT
      FROM playbooks p WHERE p.tenant = $1 AND p.key = $2 AND p.audience = 'teacher'
      ORDER BY p.version DESC LIMIT 1) AS teacher,
     (SELECT jsonb_agg(jsonb_build_object('lane', o.lane, 'reward', o.reward_value, 'first_try', o.first_try,
-                                         'playbook_version', o.playbook_version, 'arms', o.arms, 'at', o.completed_at)
+                                         'playbook_version', o.playbook_version, 'arms', o.arms, 'at', o.completed_at,
+                                         'task', o.task_hash, 'policy', o.policy)
                       ORDER BY o.completed_at DESC)
-     FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.arms, s.completed_at
+     FROM (SELECT s.lane, s.reward_value, s.first_try, s.playbook_version, s.arms, s.completed_at, s.policy,
+                  md5(s.task) AS task_hash
            FROM sessions s
            WHERE s.tenant = $1 AND s.key = $2 AND s.lane IS NOT NULL AND s.status IN ('succeeded', 'failed')
              AND s.completed_at IS NOT NULL AND NOT s.metadata ? 'replay_of'
