@@ -8,7 +8,18 @@ from typing import Any
 
 from atlas.agents import load_object
 from atlas.config import AtlasConfig, CheckConfig, ExactCheck, JsonSchemaCheck, NumericCheck, PythonCheck, RegexCheck
-from atlas.judges import Check, Ensemble, EnsembleRules, LLMArbiter, PythonReward, Rewarder, checks, panel
+from atlas.judges import (
+    Check,
+    Ensemble,
+    EnsembleRules,
+    LLMArbiter,
+    LLMJudge,
+    PythonReward,
+    Rewarder,
+    checks,
+    load_weights,
+    panel,
+)
 from atlas.runtime.seats import Models
 from atlas.schema.errors import ConfigError
 
@@ -22,20 +33,38 @@ def rewarder_of(config: AtlasConfig, models: Models, folder: Path) -> Rewarder:
     reward, rim = config.adaptive_teaching.reward, config.rim
     if reward.type == "python":
         return PythonReward(user_code(reward.target or "", folder))
-    judge, arbiter = models.seat("judge"), models.seat("arbiter")
-    aspects = [name for name, active in rim.active_judges.items() if active]
-    focus = "\n".join(filter(None, (reward.focus_prompt, rim.judge_prompt))) or None
-    samples = panel([judge], aspects=aspects, focus=focus) if judge and aspects else ()
+    arbiter, samples = models.seat("arbiter"), samples_of(config, models)
     return Ensemble(
         [_check(check, folder) for check in config.checks],
         samples,
-        LLMArbiter(arbiter, focus=focus) if arbiter and samples else None,
+        LLMArbiter(arbiter, focus=_focus(config)) if arbiter and samples else None,
         rules=EnsembleRules(
             variance_threshold=rim.variance_threshold,
             uncertainty_threshold=rim.uncertainty_threshold,
+            max_samples=rim.max_samples,
             workers=rim.parallel_workers,
+            auto_share=rim.auto_share,
         ),
+        weights=load_weights(folder / rim.weights) if rim.weights else None,
     )
+
+
+def samples_of(config: AtlasConfig, models: Models) -> tuple[LLMJudge, ...]:
+    """The model judges as configured: they take turns through models, aspects and temperatures.
+
+    Raises:
+        ConfigError: a model cannot be opened.
+    """
+    rim, judge = config.rim, models.seat("judge")
+    aspects = [name for name, active in rim.active_judges.items() if active]
+    if judge is None or not aspects:
+        return ()
+    small = [judge, *map(models.open, rim.more_models)]
+    return panel(small, size=max(rim.max_samples, len(small)), aspects=aspects, focus=_focus(config))
+
+
+def _focus(config: AtlasConfig) -> str | None:
+    return "\n".join(filter(None, (config.adaptive_teaching.reward.focus_prompt, config.rim.judge_prompt))) or None
 
 
 def user_code(path: str, folder: Path) -> Callable[..., Any]:
