@@ -73,10 +73,10 @@ async def store(url: str, tmp_path: Path) -> AsyncIterator[PgStore]:
 
 
 @pytest.fixture
-async def viewer(store: PgStore, url: str) -> AsyncIterator[Viewer]:
+async def viewer(store: PgStore, url: str, tmp_path: Path) -> AsyncIterator[Viewer]:
     """A viewer that listens."""
     async with open_database(url, sizes=(0, 6), settings=PLANNED_ANEW) as database:
-        opened = Viewer(database, who="ann")
+        opened = Viewer(database, who="ann", place=url, runs=tmp_path / "runs")
         await opened.open("127.0.0.1", 0)
         yield opened
         await opened.close()

@@ -43,6 +43,7 @@ class Options(TypedDict):
     names: tuple[str, ...]
     token_env: str
     database_url: str | None
+    runs: Path | None
     opens: bool | None
 
 
@@ -56,6 +57,7 @@ class Options(TypedDict):
 )
 @click.option("--token-env", default=TOKEN_ENV, show_default=True, metavar="NAME", help="Variable with the token.")
 @click.option("--database-url", metavar="URL", help="This database, not the project's.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Folder of training runs.  [default: runs]")
 @click.option("--open/--no-open", "opens", default=None, help="Open a browser; by default on a desktop only.")
 def command(project: Project, **given: Unpack[Options]) -> None:
     """See sessions, lessons, costs and training in a browser, and review them. Ctrl-C stops it."""
@@ -70,6 +72,7 @@ async def _serve(place: str | Path, project: Project, given: Options) -> None:
     from atlas.store.browse import PLANNED_ANEW
     from atlas.store.open import open_database
     from atlas.viewer import announced
+    from atlas.viewer.server import Door
     from atlas.viewer.viewer import Viewer
 
     stop = asyncio.Event()
@@ -77,7 +80,9 @@ async def _serve(place: str | Path, project: Project, given: Options) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     async with open_database(place, sizes=(1, 6), settings=PLANNED_ANEW) as database:
         token = os.environ.get(given["token_env"]) or None
-        viewer = Viewer(database, who=reviewer(), token=token, names=given["names"], safety=project.safety())
+        door = Door(token=token, names=given["names"])
+        runs = given["runs"] or project.folder / "runs"
+        viewer = Viewer(database, who=reviewer(), place=place, runs=runs, safety=project.safety(), door=door)
         page = f"/sessions/{given['session_id']}" if given["session_id"] else "/"
         try:
             await _listen(viewer, given["host"], given["port"])

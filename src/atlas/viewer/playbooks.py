@@ -14,7 +14,7 @@ from atlas.schema.errors import StaleVersion
 from atlas.store.shelf import Book, Deed, Done, Lesson, Move, Shelf, Version
 from atlas.viewer.books import EntryChange, ReadEntry, changes, read, read_entries, said_hash
 from atlas.viewer.rendering import Page
-from atlas.viewer.server import Refusal, answer, see_other
+from atlas.viewer.server import Refusal, answer, fields, see_other
 
 TRIES = 5
 """How often a decision is tried again when another version of the playbook came first."""
@@ -134,12 +134,12 @@ class Playbooks:
 
     async def _rollback(self, request: web.Request) -> web.StreamResponse:
         """Write an old version's lessons as the newest version, if the newest is the one that was looked at."""
-        form = await request.post()
+        form = await fields(request)
         which, note = _which(form), _note(form)
         newest = await self._found(which)
         if str(newest.version) != form.get("newest"):
             raise StaleVersion(f"The newest version is {newest.version} by now.", "Look at it again, then decide.")
-        old = await self._found(which, _number(str(form.get("to", ""))))
+        old = await self._found(which, _number(form.get("to", "")))
         if old.version == newest.version:
             raise Refusal(400, "That is the newest version already.")
         said = f"to version {old.version}" + (f": {note}" if note else "")
@@ -153,15 +153,15 @@ class Playbooks:
         return answer(request, LessonQueue(waiting=waiting))
 
     async def _decide(self, request: web.Request) -> web.StreamResponse:
-        form = await request.post()
+        form = await fields(request)
         which, note = _which(form), _note(form)
-        word = str(form.get("decision", ""))
+        word = form.get("decision", "")
         if word not in ("approved", "quarantined"):
             raise Refusal(400, "A lesson is approved or quarantined.")
-        entry_id, seen = str(form.get("entry", "")), str(form.get("seen", ""))
+        entry_id, seen = form.get("entry", ""), form.get("seen", "")
         deed = Deed(who=self._who, what=word, entry=entry_id, note=note or None)
         await self._publish(which, seen, deed)
-        return see_other(str(form.get("back") or "/review/lessons"))
+        return see_other(form.get("back") or "/review/lessons")
 
     async def _publish(self, which: Which, seen: str, deed: Deed) -> None:
         """Record the decision in the newest version; again where a session's version came first."""
@@ -193,15 +193,15 @@ def _entry(book: Playbook, entry_id: str | None) -> Entry | None:
     return next((entry for entry in book.entries if entry.id == entry_id), None)
 
 
-def _which(form: Mapping[str, object]) -> Which:
-    audience = str(form.get("audience", ""))
+def _which(form: Mapping[str, str]) -> Which:
+    audience = form.get("audience", "")
     if audience not in get_args(Audience):
         raise Refusal(400, "A playbook is the student's or the teacher's.")
-    return Which.model_validate({**{name: str(form.get(name, "")) for name in ("tenant", "key")}, "audience": audience})
+    return Which.model_validate({**{name: form.get(name, "") for name in ("tenant", "key")}, "audience": audience})
 
 
-def _note(form: Mapping[str, object]) -> str:
-    return str(form.get("note", ""))[:NOTE_CHARS].strip()
+def _note(form: Mapping[str, str]) -> str:
+    return form.get("note", "")[:NOTE_CHARS].strip()
 
 
 def _version(request: web.Request, name: str) -> int | None:

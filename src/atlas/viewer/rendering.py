@@ -27,6 +27,11 @@ class Page(Noun):
     template: ClassVar[str]
     """The file that lays it out."""
 
+    @property
+    def http_status(self) -> int:
+        """HTTP status of the answer that holds it."""
+        return 200
+
 
 class Asset(Noun):
     """A file that pages load."""
@@ -65,7 +70,22 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters = (asset, older, visible, moment, clock, ago, money, number, percent, seconds, share, signed, pretty)
+    filters = (
+        asset,
+        older,
+        visible,
+        moment,
+        clock,
+        ago,
+        money,
+        number,
+        percent,
+        signed_percent,
+        seconds,
+        share,
+        signed,
+        pretty,
+    )
     cast("dict[str, Any]", made.filters).update({made_by.__name__: made_by for made_by in filters})
     return made
 
@@ -132,6 +152,11 @@ def number(value: float | None, digits: int = 0) -> str:
 def percent(value: float | None, digits: int = 0) -> str:
     """`87 %`; a dash for nothing."""
     return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def signed_percent(value: float) -> str:
+    """`-12 %`."""
+    return f"{value * 100:+.0f} %"
 
 
 def seconds(value: float | None) -> str:

@@ -17,7 +17,7 @@ from atlas.store.boundary import Safety, safety_of
 from atlas.store.mark import Mark
 from atlas.store.review import Queued, ReviewDesk, Seen, Standing
 from atlas.viewer.rendering import Page
-from atlas.viewer.server import Refusal, answer, see_other, wants_json
+from atlas.viewer.server import Refusal, answer, fields, mark_of, see_other, wants_json
 
 PAGE = 20
 """Sessions of one page of the queue."""
@@ -78,8 +78,8 @@ class Decided(Page):
     """For each session."""
 
     @property
-    def status(self) -> int:
-        """HTTP status: a conflict where one of them was not recorded."""
+    def http_status(self) -> int:
+        """See `Page.http_status`: a conflict where one of them was not recorded."""
         return 200 if all(result.done for result in self.results) else 409
 
 
@@ -102,31 +102,30 @@ class ReviewRoom:
             asked.get("key") or None,
             bool(asked.get("alarms")),
         )
-        mark = Mark.parse(asked["below"]) if asked.get("below") else Mark()
-        found = await self._desk.queue(review, key=key, alarms=alarms, below=mark, limit=PAGE + 1)
+        found = await self._desk.queue(review, key=key, alarms=alarms, below=mark_of(request), limit=PAGE + 1)
         rows = found[:PAGE]
         more = str(Mark(at=rows[-1].created_at, uid=uuid.UUID(rows[-1].id))) if len(found) > PAGE else None
         waiting = tuple(Waiting(session=row, seen=seen_text(row)) for row in rows)
         return answer(request, Queue(review=review, key=key, alarms=alarms, waiting=waiting, below=more))
 
     async def _decide(self, request: web.Request) -> web.StreamResponse:
-        form = await request.post()
-        given = [value for value in form.getall("seen", []) if isinstance(value, str)]
+        form = await fields(request)
+        given = form.getall("seen", [])
         if not given or len(given) > AT_ONCE:
             raise Refusal(400, f"Select between 1 and {AT_ONCE} sessions.")
-        decision, note = _status(str(form.get("decision", ""))), str(form.get("note", ""))[:NOTE_CHARS].strip()
+        decision, note = _status(form.get("decision", "")), form.get("note", "")[:NOTE_CHARS].strip()
         seen = [parsed(text) for text in given]
         said = self._clean.text(note) if note else None
         results = [await self._one(one, decision, said) for one in seen]
         page = Decided(
             decision=decision,
             before=seen[0].standing.review,
-            back=str(form.get("back", "/review")),
+            back=form.get("back", "/review"),
             results=tuple(results),
         )
         if len(results) == 1 and results[0].done and not wants_json(request):
             return see_other(page.back)
-        return answer(request, page, status=page.status)
+        return answer(request, page)
 
     async def _one(self, seen: Seen, decision: ReviewStatus, note: str | None) -> Result:
         try:

@@ -8,15 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
+from multidict import MultiDict
 from pydantic import ValidationError
 
+from atlas.schema import Noun
 from atlas.schema.errors import AtlasError, ConfigError, StaleVersion, StoreError, StoreUnavailable
+from atlas.store.mark import Mark
 from atlas.viewer.gate import CSRF_FIELD, CSRF_HEADER, HEADERS, SAFE_METHODS, Gate
 from atlas.viewer.rendering import Page, as_json, assets, html
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MOST_BYTES = 1_000_000
 """Size of a request's body."""
+FORM = "application/x-www-form-urlencoded"
 log = logging.getLogger("atlas.viewer")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 GATE = web.AppKey("gate", Gate)
@@ -41,6 +45,11 @@ class Problem(Page):
     remedy: str = ""
     """What can be done."""
 
+    @property
+    def http_status(self) -> int:
+        """See `Page.http_status`."""
+        return self.status
+
 
 class Refusal(Exception):
     """A request that is answered with a problem."""
@@ -50,15 +59,23 @@ class Refusal(Exception):
         self.problem = Problem(status=status, message=message, remedy=remedy)
 
 
+class Door(Noun):
+    """Who may look."""
+
+    token: str | None = None
+    """What opens the pages; None draws one."""
+    names: tuple[str, ...] = ()
+    """Other names of the server, each with its port where that is not 80 or 443."""
+
+
 class Server:
     """Listens for the pages of these rooms."""
 
-    def __init__(self, *rooms: Room, token: str | None = None, names: tuple[str, ...] = ()) -> None:
-        """Without a token one is drawn. `names` are other names of this server, with a port that is not 80 or 443."""
+    def __init__(self, *rooms: Room, door: Door) -> None:
         self._rooms = rooms
-        self._names = names
+        self._names = door.names
         self._runner: web.AppRunner | None = None
-        self.token = token or secrets.token_urlsafe(32)
+        self.token = door.token or secrets.token_urlsafe(32)
         """What opens the pages."""
         self.origin = ""
         """`http://127.0.0.1:8420`, once it listens."""
@@ -147,9 +164,9 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     trusted = scheme.lower() == "bearer" and gate.is_token(bearer.strip())
     if not trusted and not gate.is_pass(request.cookies.get(gate.cookie)):
-        return problem(request, _LOCKED)
+        return answer(request, _LOCKED)
     if not trusted and request.method not in SAFE_METHODS and not gate.is_csrf(await _csrf(request)):
-        return problem(request, Problem(status=403, message="This decision did not come from a page of this server."))
+        return answer(request, Problem(status=403, message="This decision did not come from a page of this server."))
     return await handler(request)
 
 
@@ -162,10 +179,35 @@ _LOCKED = Problem(
 
 async def _csrf(request: web.Request) -> str | None:
     header = request.headers.get(CSRF_HEADER)
-    if header is not None or not request.content_type.startswith("application/x-www-form-urlencoded"):
-        return header
-    field = (await request.post()).get(CSRF_FIELD)
-    return field if isinstance(field, str) else None
+    return header if header is not None else (await fields(request)).get(CSRF_FIELD, "")
+
+
+def mark_of(request: web.Request) -> Mark:
+    """Where a page of a list begins: below the mark in the address, else at the newest.
+
+    Raises:
+        Refusal: it is no mark.
+    """
+    given = request.query.get("below")
+    try:
+        return Mark.parse(given) if given else Mark()
+    except ValueError:
+        raise Refusal(400, "This address leads to no page of the list.", "Begin at the newest.") from None
+
+
+async def fields(request: web.Request) -> MultiDict[str]:
+    """The texts of a form.
+
+    Raises:
+        Refusal: it is no form.
+    """
+    if request.content_type != FORM:
+        raise Refusal(415, f"A decision is sent as {FORM}.")
+    try:
+        form = await request.post()
+    except (ValueError, LookupError) as error:  # No text in the encoding that it names, or no such encoding.
+        raise Refusal(400, "This is no form.") from error
+    return MultiDict((name, value) for name, value in form.items() if isinstance(value, str))
 
 
 @web.middleware
@@ -174,17 +216,17 @@ async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as error:
-        return problem(request, error.problem)
+        return answer(request, error.problem)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return problem(request, Problem(status=error.status, message=f"{error.reason}."))
+        return answer(request, Problem(status=error.status, message=f"{error.reason}."))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        return problem(request, Problem(status=400, message=f"{where}: {fault['msg']}."))
+        return answer(request, Problem(status=400, message=f"{where}: {fault['msg']}."))
     except AtlasError as error:
-        return problem(request, Problem(status=status_of(error), message=error.message, remedy=error.remedy))
+        return answer(request, Problem(status=status_of(error), message=error.message, remedy=error.remedy))
     except Exception:  # the outermost boundary of a request: a defect is logged once and becomes a page
         log.exception("%s %s failed", request.method, request.path)
         return answer(
@@ -212,8 +254,9 @@ def wants_json(request: web.Request) -> bool:
     return request.query.get("format") == "json" or request.headers.get("Accept", "").startswith("application/json")
 
 
-def answer(request: web.Request, page: Page, *, status: int = 200) -> web.Response:
+def answer(request: web.Request, page: Page) -> web.Response:
     """A page as its reader wants it."""
+    status = page.http_status
     if wants_json(request):
         return as_json(page, status=status)
     around = {
@@ -223,8 +266,3 @@ def answer(request: web.Request, page: Page, *, status: int = 200) -> web.Respon
         "csrf": request.app[GATE].csrf if status != 401 else "",
     }
     return html(page, around, status=status)
-
-
-def problem(request: web.Request, said: Problem) -> web.Response:
-    """A problem in place of a page."""
-    return answer(request, said, status=said.status)

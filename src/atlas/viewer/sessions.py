@@ -14,7 +14,7 @@ from atlas.store.browse import Browser
 from atlas.store.browsed import Filters, ListedSession, Tally
 from atlas.store.mark import Mark
 from atlas.viewer.rendering import Page, environment
-from atlas.viewer.server import Refusal, answer
+from atlas.viewer.server import answer, mark_of
 
 PAGE = 50
 """Sessions of one page."""
@@ -54,7 +54,7 @@ class Sessions:
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         filters, below = asked(request), request.query.get("below")
-        found = await self._browser.sessions(filters, below=_mark(below), limit=PAGE + 1)
+        found = await self._browser.sessions(filters, below=mark_of(request), limit=PAGE + 1)
         rows = tuple(found[:PAGE])
         last = str(Mark(at=rows[-1].created_at, uid=rows[-1].id)) if len(found) > PAGE else None  # pyright: ignore
         page = SessionList(
@@ -103,10 +103,3 @@ def asked(request: web.Request) -> Filters:
     """The filters in an address; an empty field asks nothing."""
     given = {name: value for name, value in request.query.items() if value and name in Filters.model_fields}
     return Filters.model_validate(given)
-
-
-def _mark(below: str | None) -> Mark | None:
-    try:
-        return None if below is None else Mark.parse(below)
-    except ValueError:
-        raise Refusal(400, "This address leads to no page of the list.", "Begin at the newest sessions.") from None
