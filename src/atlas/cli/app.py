@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "import": Entry("export", "Store the records of an exported file."),
     "train": Entry("train", "Train student or teacher from recorded sessions."),
     "serve": Entry("serve", "Serve a small checkpoint over the OpenAI protocol."),
+    "deploy": Entry("deploy", "Put a trained checkpoint into the loop, on evidence, and take it out."),
     "db": Entry("db", "Delete old sessions from the database."),
     "config": Entry("check", "Check a configuration file."),
     "doctor": Entry("doctor", "Check this machine: Python, configuration, keys, database, models."),

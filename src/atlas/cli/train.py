@@ -34,6 +34,19 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def ledger_of(source: str) -> str | Path | None:
+    """The database that keeps the record of runs: the source, else the project's own if it has one."""
+    from atlas.runtime import STATE_FOLDER
+    from atlas.train.source import URLS
+
+    if source.startswith(URLS):
+        return source
+    for folder in (Path(source), Path(source) / STATE_FOLDER, Path(STATE_FOLDER)):
+        if (folder / "pg").is_dir():
+            return folder
+    return None
+
+
 @click.group("train")
 def command() -> None:
     """Train student, teacher or judge from recorded sessions."""
@@ -60,7 +73,7 @@ def _run_command(method: Method, epilog: str, help_text: str) -> None:
         folder = output or Path("runs") / f"{method}-{settings.role}-{time.strftime('%Y%m%d-%H%M%S')}"
         if flags["resume"] and output is None:
             raise click.UsageError("--resume needs --output.")
-        order = Order(settings, source, folder, resume=flags["resume"])
+        order = Order(settings, source, folder, resume=flags["resume"], ledger=ledger_of(source))
         run_training(order, dry_run=flags["dry_run"], quiet=flags["quiet"])
 
 

@@ -46,7 +46,9 @@ def open_local(config: LLMConfig, base: Path) -> LocalModel:
     folder = base / name
     if not folder.is_dir():
         raise ConfigError(f"There is no checkpoint folder {folder}.", f"Name a folder, or one of {', '.join(POCKET)}.")
-    return LocalModel(folder, name=name, config=config)
+    # A policy's folder is a link that moves; the name pins which checkpoint it led to.
+    pinned = f"{name}@{folder.resolve().name}" if folder.is_symlink() else name
+    return LocalModel(folder, name=pinned, config=config)
 
 
 class LocalModel:

@@ -17,6 +17,7 @@ from atlas.schema.memory import (
     Provenance,
     Recalled,
 )
+from atlas.schema.policy import Policy, PolicyRole, PolicyState
 from atlas.schema.session import RoleUsage, Session, rebuild
 from atlas.schema.task import LANES, Dossier, Lane, Route, Task
 from atlas.schema.trace import Trace
@@ -46,6 +47,9 @@ __all__ = [
     "Outcome",
     "Plan",
     "Playbook",
+    "Policy",
+    "PolicyRole",
+    "PolicyState",
     "Predicate",
     "Principle",
     "Provenance",

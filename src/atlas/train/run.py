@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from atlas.models.llama import Shape
 from atlas.schema import Task, new_id, now
 from atlas.schema.errors import AtlasError, ConfigError, TrainError
+from atlas.store.ledger import RunRow, open_ledger
 from atlas.train.config import GkdConfig, GrpoConfig, SftConfig
 from atlas.train.encoding import Codec, Encoded, encode
 from atlas.train.inspect import Summary, summary
@@ -54,6 +55,8 @@ class Order:
     """Folder from which checkpoints and configuration files are named."""
     resume: bool = False
     """Whether to go on with the run that is in the folder."""
+    ledger: str | Path | None = None
+    """The database where the run is recorded, beside `run.json`; None records it nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +139,12 @@ async def train(order: Order, *, on_step: Callable[[StepLog], None] = lambda tol
         manifest = _opened(order)
         prepared = await prepare(order)
         manifest = _filled(manifest, prepared, world)
-        if world.rank == 0:
-            write_manifest(order.output, manifest)
+        await _noted(order, manifest, world)
         try:
             metrics = await _train(order, prepared, world, on_step)
         except AtlasError as error:
             failed = {"status": "failed", "failure": error.message.splitlines()[0], "finished_at": now()}
-            if world.rank == 0:
-                write_manifest(order.output, manifest.model_copy(update=failed))
+            await _noted(order, manifest.model_copy(update=failed), world)
             raise
         done = {
             "status": "succeeded",
@@ -153,11 +154,23 @@ async def train(order: Order, *, on_step: Callable[[StepLog], None] = lambda tol
             "checkpoint_sha256": weights_sha256(order.output / FINAL),
         }
         manifest = manifest.model_copy(update=done)
-        if world.rank == 0:
-            write_manifest(order.output, manifest)
+        await _noted(order, manifest, world)
         return manifest
     finally:
         world.leave()
+
+
+async def _noted(order: Order, manifest: Manifest, world: World) -> None:
+    """Write the manifest down, and into the database where there is one."""
+    if world.rank != 0:
+        return
+    write_manifest(order.output, manifest)
+    if order.ledger is None:
+        return
+    made = {"checkpoint": None if manifest.checkpoint is None else str(order.output.resolve() / manifest.checkpoint)}
+    told = manifest.model_dump(include=set(RunRow.model_fields)) | made
+    async with open_ledger(order.ledger) as ledger:
+        await ledger.put_run(RunRow.model_validate({**told, "manifest": manifest.model_dump(mode="json")}))
 
 
 async def _train(
