@@ -15,16 +15,20 @@ MAKE_VENV = $(PYTHON) -m venv $(VENV)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN)
 endif
 
-.PHONY: demo test lint clean help
+.PHONY: demo loop test lint clean help
 
 help:
 	@echo "make demo   run the demonstration: no key, no network, under two minutes"
+	@echo "make loop   train a teacher from recorded sessions and see what it is worth: CPU, under ten minutes"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, pyright and the floors of the house"
 	@echo "make clean  remove .venv and what tools leave behind"
 
 demo: $(VENV)/.base
 	$(BIN)/atlas demo $(ARGS)
+
+loop: $(VENV)/.train
+	$(BIN)/python scripts/closed_loop.py --output loop $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -47,4 +51,8 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev]'
+	touch $@ $(VENV)/.base
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[train]'
 	touch $@ $(VENV)/.base
