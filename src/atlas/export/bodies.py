@@ -32,6 +32,7 @@ class SessionBodies:
         self._trees: dict[int, Any] = {}
         self._raw: dict[int, Any] = {}
         self._texts: dict[tuple[str, str], str] = {}
+        self._quotes: dict[str, str] = {}
 
     def body(self, seq: int) -> Body:
         """The body of one event.
@@ -41,7 +42,11 @@ class SessionBodies:
             ValueError: it is not what its type says.
         """
         text = self._stored[seq]
-        return _BODY.validate_json(text) if ESC not in text else _BODY.validate_python(self.tree(seq))
+        if ESC not in text:
+            return _BODY.validate_json(text)
+        if self._unusual:
+            return _BODY.validate_python(self.tree(seq))
+        return _BODY.validate_json(_REFERENCE.sub(self._quoted, text))
 
     def tree(self, seq: int) -> Any:
         """The body of one event as plain JSON values; not to be changed.
@@ -77,7 +82,11 @@ class SessionBodies:
 
     def _quoted(self, match: re.Match[str]) -> str:
         """What a reference stands for, as it stands between the quotes of a JSON string."""
-        return _quote(self._text(match))[1:-1]
+        whole = match.group()
+        quoted = self._quotes.get(whole)
+        if quoted is None:
+            quoted = self._quotes[whole] = _quote(self._text(match))[1:-1]
+        return quoted
 
     def _text(self, match: re.Match[str]) -> str:
         """What a reference stands for."""

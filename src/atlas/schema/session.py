@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -94,7 +94,31 @@ class Session(Noun):
         return True if self.accepted else None
 
 
-def rebuild(events: Iterable[ev.Event]) -> Session:
+class Happened(Protocol):
+    """What a session is rebuilt from: an event, or whatever else tells as much."""
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        ...
+
+    @property
+    def seq(self) -> int:
+        """Its number in the session."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """When it happened."""
+        ...
+
+    @property
+    def body(self) -> ev.Body:
+        """What happened."""
+        ...
+
+
+def rebuild(events: Iterable[Happened]) -> Session:
     """The session that these events tell, in order of `seq`.
 
     Raises:
