@@ -78,17 +78,6 @@ async def test_a_session_that_is_stored_already_is_not_overwritten(serve: Serve)
     assert (await store.flush()).refused == 0
 
 
-async def test_a_span_that_comes_too_late_is_refused_and_the_sender_is_told(serve: Serve) -> None:
-    client = await serve()
-    await client.send(*genai()[:1], *genai()[2:])
-    await client.session()
-    said = await client.send(*genai())
-    assert said["partialSuccess"]["rejectedSpans"] == "1"
-    assert "too late" in said["partialSuccess"]["errorMessage"]
-    taken = client.ingest.taken()
-    assert (taken.accepted, taken.stored, taken.refused) == (7, 6, 1)
-
-
 async def test_without_its_root_a_trace_is_taken_after_a_quiet_time(serve: Serve) -> None:
     client = await serve()
     await client.send(*genai()[:-1])

@@ -10,8 +10,9 @@ from datetime import datetime
 from atlas.ingest.base import Busy, IngestRules, Reply, Taken
 from atlas.ingest.dialects import kind_of
 from atlas.ingest.labels import without_content
+from atlas.ingest.late import late_events, settled_of, tells_more
 from atlas.ingest.spans import Delivery, Span
-from atlas.ingest.spool import Spool
+from atlas.ingest.spool import Settled, Spool
 from atlas.ingest.story import session_of
 from atlas.ingest.trace import Trace
 from atlas.schema import Event
@@ -20,7 +21,7 @@ from atlas.store import Store
 
 RETRY_S = 5.0
 """Seconds until a session that the store did not take is offered again."""
-TOO_LATE = "the trace is stored already; this span came too late"
+TOO_LATE = "the trace is stored already; this span is no call and came too late"
 TOO_MANY = "the trace has too many spans"
 
 log = logging.getLogger("atlas.ingest")
@@ -132,16 +133,18 @@ class Ingest:
         self._accepted += len(spans)
         for span in spans if self._rules.capture_content else map(without_content, spans):
             stored = self._spool.stored(span.trace_id)
-            if stored is not None and span.span_id in stored:
+            if stored is not None and span.span_id in stored.span_ids:
                 self._stored += 1
                 continue
+            too_late = stored is not None and not tells_more(stored, span)
             arriving = self._arriving.get(span.trace_id) or _Arriving()
             full = len(arriving.spans) >= self._rules.most_spans and span.span_id not in arriving.spans
-            if stored is not None or full:
+            if too_late or full:
                 refused, reason = refused + 1, TOO_MANY if full else TOO_LATE
                 continue
             arriving.add(span, size // len(spans))
-            arriving.due = asyncio.get_running_loop().time() + arriving.patience_s(self._rules)
+            patience_s = self._rules.gap_s if stored else arriving.patience_s(self._rules)
+            arriving.due = asyncio.get_running_loop().time() + patience_s
             self._arriving[span.trace_id] = arriving
             fresh.append(span)
         self._refused += refused
@@ -167,33 +170,50 @@ class Ingest:
             arriving = self._arriving.get(trace_id)
             if arriving is None or arriving.due > now:
                 return
+            known = self._spool.stored(trace_id)
+            spans = list(arriving.spans.values())
             try:
-                stored = await self._write(arriving)
+                stored = await (self._add_to(known, spans) if known else self._write(spans))
             except StoreError as error:
                 log.error("A session waits: %s", error)
                 arriving.due = asyncio.get_running_loop().time() + RETRY_S
                 return
             del self._arriving[trace_id]
-            self._spool.settle(trace_id, frozenset(arriving.spans), stored=stored)
+            self._spool.settle(trace_id, stored)
             self._stored += arriving.deliveries if stored else 0
             self._refused += 0 if stored else arriving.deliveries
-            self._sessions += stored
+            self._sessions += stored is not None and known is None
 
-    async def _write(self, arriving: _Arriving) -> bool:
-        """Write the session of a trace; False where it tells of none, or where the store has it with other spans.
+    async def _write(self, spans: list[Span]) -> Settled | None:
+        """Write the session of a trace; None where it tells of none, or where the store has it with other spans.
 
         Raises:
             StoreError: the store could not take it.
         """
-        events = await asyncio.to_thread(self._read, list(arriving.spans.values()))
+        events = await asyncio.to_thread(self._read, spans)
         if not events:
-            return False
+            return None
         known = await self._store.events(events[0].session_id)
         if [*map(_outline, known)] != [*map(_outline, events[: len(known)])]:
             log.error("Session %s is stored already, with other spans of its trace.", events[0].session_id)
-            return False
+            return None
         await self._store.append(events[len(known) :])
-        return True
+        return settled_of(Trace(spans), events[0].session_id)
+
+    async def _add_to(self, settled: Settled, spans: list[Span]) -> Settled | None:
+        """Add late spans to the session of their trace; None where it is gone.
+
+        Raises:
+            StoreError: the store could not take them.
+        """
+        known = await self._store.events(settled.session_id)
+        if not known:
+            log.error("Session %s is not in the store; %d late spans are refused.", settled.session_id, len(spans))
+            return None
+        added = await asyncio.to_thread(late_events, known, Trace(spans))
+        if added:
+            await self._store.append(added)
+        return settled_of(Trace(spans), settled.session_id)
 
     def _read(self, spans: list[Span]) -> list[Event]:
         trace = Trace(spans)

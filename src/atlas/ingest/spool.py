@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from atlas.ingest.spans import Span
 from atlas.schema import Noun, new_id
@@ -30,6 +30,24 @@ class Settled(Noun):
     """Its id."""
     span_ids: frozenset[str]
     """The spans it was made of."""
+    session_id: str = ""
+    """The session it became; empty where an older version wrote this."""
+    told: dict[str, frozenset[str]] = Field(default_factory=dict)
+    """Spans that became calls, by kind."""
+    above: dict[str, frozenset[str]] = Field(default_factory=dict)
+    """Spans right above those, by kind."""
+
+    def __or__(self, later: Settled) -> Settled:
+        """With the spans that came later."""
+        kinds = self.told.keys() | later.told.keys()
+        none = frozenset[str]()
+        return self.model_copy(
+            update={
+                "span_ids": self.span_ids | later.span_ids,
+                "told": {kind: self.told.get(kind, none) | later.told.get(kind, none) for kind in kinds},
+                "above": {kind: self.above.get(kind, none) | later.above.get(kind, none) for kind in kinds},
+            }
+        )
 
 
 class Spool:
@@ -44,7 +62,7 @@ class Spool:
         """
         self._folder = folder
         self._clean = clean
-        self._settled: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._settled: OrderedDict[str, Settled] = OrderedDict()
         self._traces: dict[str, set[str]] = {}
         self._names: dict[str, set[str]] = {}
         self._lines = 0
@@ -96,10 +114,11 @@ class Spool:
         if name not in self._traces:  # its last trace was stored meanwhile
             file.unlink(missing_ok=True)
 
-    def settle(self, trace_id: str, span_ids: frozenset[str], *, stored: bool) -> None:
+    def settle(self, trace_id: str, settled: Settled | None) -> None:
         """A trace no longer waits. What is stored is remembered; files that nobody waits for are erased."""
-        if stored:
-            self._remember(Settled(trace_id=trace_id, span_ids=span_ids))
+        if settled is not None:
+            known = self._settled.get(trace_id)
+            self._remember(known | settled if known else settled)
         for name in self._names.pop(trace_id, ()):
             self._traces[name].discard(trace_id)
             if not self._traces[name]:
@@ -107,8 +126,8 @@ class Spool:
                 if self._folder:
                     (self._folder / f"{name}.spans").unlink(missing_ok=True)
 
-    def stored(self, trace_id: str) -> frozenset[str] | None:
-        """The spans of a trace that is in the store; None where it is not."""
+    def stored(self, trace_id: str) -> Settled | None:
+        """What is known of a trace that is in the store; None where it is not."""
         return self._settled.get(trace_id)
 
     def close(self) -> None:
@@ -123,7 +142,7 @@ class Spool:
             self._names.setdefault(trace_id, set()).add(name)
 
     def _remember(self, settled: Settled) -> None:
-        self._settled[settled.trace_id] = settled.span_ids
+        self._settled[settled.trace_id] = settled
         if len(self._settled) > REMEMBERED:
             self._settled.popitem(last=False)
         if self._folder is None:
@@ -144,14 +163,13 @@ class Spool:
                 settled = Settled.model_validate_json(line)
             except ValidationError:
                 continue
-            self._settled[settled.trace_id] = settled.span_ids
+            self._settled[settled.trace_id] = settled
         self._write_all()
 
     def _write_all(self) -> None:
         if self._folder is None:
             return
-        kept = [Settled(trace_id=trace_id, span_ids=ids) for trace_id, ids in self._settled.items()]
-        text = "".join(settled.model_dump_json() + "\n" for settled in kept)
+        text = "".join(settled.model_dump_json() + "\n" for settled in self._settled.values())
         (self._folder / f"{LEDGER}.new").write_text(text, "utf-8")
         os.rename(self._folder / f"{LEDGER}.new", self._folder / LEDGER)
-        self._lines = len(kept)
+        self._lines = len(self._settled)

@@ -40,7 +40,7 @@ def session_of(trace: Trace, *, tenant: str, learning_key: str | None) -> list[E
     if answer:
         accepted = main.attributes.get(sc.ACCEPTED)
         told.append((ends, Answered(answer=answer, accepted=accepted if isinstance(accepted, bool) else None)))
-    told.append((ends, _finished(main, agent, calls)))
+    told.append((ends, finished_of(main, agent, calls)))
     return [
         Event(session_id=trace.session_id, seq=seq, at=EPOCH + timedelta(microseconds=at_ns // 1000), body=body)
         for seq, (at_ns, body) in enumerate(told, start=1)
@@ -92,7 +92,7 @@ def _attempt(place: tuple[int, int], calls: Sequence[Call], answer: str) -> Atte
     return Attempt(step=place[0], number=place[1], output=answer or said[-1], tools=tools)
 
 
-def _finished(main: Span, agent: Span | None, calls: Sequence[Call]) -> Finished:
+def finished_of(main: Span, agent: Span | None, calls: Sequence[Call]) -> Finished:
     """How it ended: as Atlas says itself, else as the agent's span says, else as the last model call went."""
     status: Status | None = one_of(main.attributes.get(sc.STATUS), FINAL, None)
     models = [call.body for call in calls if call.body.type != "tool_called"]
