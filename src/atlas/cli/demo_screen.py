@@ -83,8 +83,9 @@ def plain_line(points: Sequence[Point]) -> str:
 
 
 def curves(points: Sequence[Point]) -> Text:
-    """Success of the loop and of the student alone, and tokens, each window one bar."""
-    windows = [points[at : at + WINDOW] for at in range(0, len(points), WINDOW)]
+    """Success with the loop and without, and tokens: a bar for each full window, and the number of the last one."""
+    full = max(len(points) - WINDOW + 1, 1)
+    windows = [points[at : at + WINDOW] for at in range(0, full, WINDOW) if points]
     loop = [sum(p.loop for p in part) / len(part) for part in windows]
     first = [sum(p.first_try for p in part) / len(part) for part in windows]
     alone = [sum(p.alone for p in part) / len(part) for part in windows]
@@ -92,14 +93,14 @@ def curves(points: Sequence[Point]) -> Text:
     most = max(tokens, default=1.0) or 1.0
     text = Text("\n")
     for label, values, scale, style in (
-        ("success with loop ", loop, 1.0, "green"),
-        ("first try, unaided", first, 1.0, "green"),
-        ("success alone     ", alone, 1.0, "yellow"),
-        ("tokens per ticket ", tokens, most, "cyan"),
+        ("success with loop", loop, 1.0, "green"),
+        ("first try, no help", first, 1.0, "green"),
+        ("success alone", alone, 1.0, "yellow"),
+        ("tokens per ticket", tokens, most, "cyan"),
     ):
         last = values[-1] if values else 0.0
         bars = "".join(BARS[round(value / scale * 8)] for value in values)
-        text.append(f"  {label}")
+        text.append(f"  {label:<20}")
         text.append(bars, style)
         text.append(f"  {last:.2f}\n" if scale == 1.0 else f"  {last:.0f}\n")
     return text
@@ -183,4 +184,5 @@ def _next_steps(demo: Demo) -> str:
         f"  atlas session show {last}\n"
         "  atlas session list\n"
         f"  atlas playbook show {demo.victim.key} --tenant {demo.tenant}\n"
+        "  atlas view\n"
     )
