@@ -27,7 +27,7 @@ from atlas.schema import (
 EntryOf = Callable[..., Entry]
 BookOf = Callable[..., Playbook]
 SessionOf = Callable[..., Session]
-LESSON = Lesson(audience="student", cue="refund", action="use pay(id, sum)")
+LESSON = Lesson(audience="student", cue="refund", action="name the sum first")
 RULES = MemoryRules()
 
 GUIDED = (Attempt(output="bad"), Attempt(number=2, output="good", guidance="Name the sum."))

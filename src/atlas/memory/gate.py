@@ -9,6 +9,7 @@ from atlas.memory.curator import Lesson
 from atlas.memory.merge import entry_id
 from atlas.memory.recall import cost, cue_key
 from atlas.memory.rules import MemoryRules
+from atlas.memory.taint import borrowed
 from atlas.schema import Attempt, Audience, Cue, Entry, Evidence, Provenance, Recalled, Session
 from atlas.schema.events import Compared
 
@@ -22,8 +23,10 @@ def proposed(lesson: Lesson, session: Session, author: str, rules: MemoryRules) 
     cue = Cue(text=lesson.cue)
     source = session.reward.source if session.reward else "none"
     verified = guidance_worked(session)
-    enters = verified and rules.gate == "verified"
+    doubt = borrowed(lesson.cue, lesson.action, session) if verified else None
+    enters = verified and doubt is None and rules.gate == "verified"
     why = "an executed check: guidance turned a failure into success" if verified else f"rewarded by {source}"
+    why = f"{why}, but {doubt}" if doubt else why
     return Entry(
         id=entry_id(lesson.audience, cue, lesson.action),
         audience=lesson.audience,
@@ -31,7 +34,7 @@ def proposed(lesson: Lesson, session: Session, author: str, rules: MemoryRules) 
         action=lesson.action,
         expected_effect=lesson.expected_effect,
         provenance=Provenance(sessions=(session.id,), author=author, reward_source=source, verdicts=_judges(session)),
-        trust=_TRUST_VERIFIED if verified else _TRUST[source],
+        trust=_TRUST_VERIFIED if verified and doubt is None else _TRUST[source],
         state="trial" if enters else "candidate",
         reason=why if enters else f"{why}; waits for review",
     )

@@ -28,6 +28,18 @@ def plain_line(text: str, limit: int) -> str:
     return line
 
 
+def visible(text: str) -> str:
+    """The text without what nobody sees; what nobody can read stands as a space."""
+    return "".join(map(_shown, unicodedata.normalize("NFKC", text)))
+
+
+def _shown(letter: str) -> str:
+    try:
+        return _seen(letter)
+    except ValueError:
+        return " "
+
+
 def _seen(letter: str) -> str:
     kind = unicodedata.category(letter)
     if kind in ("Cc", "Zl", "Zp", "Zs"):
