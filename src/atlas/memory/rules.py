@@ -15,8 +15,8 @@ class MemoryRules(Noun):
 
     gate: Literal["verified", "replay", "review"] = "verified"
     """verified: a lesson enters trial by itself only when an executed check says that guidance turned a failure of its
-    session into success, and it says what that guidance said; replay: only when it passed the flip gate on stored tasks; review: never. All others wait as
-    candidates for a person."""
+    session into success, and it says what that guidance said; replay: only when it passed the flip gate on stored
+    tasks; review: never. All others wait as candidates for a person."""
     max_shown: int = Field(default=3, ge=0)
     """Entries in one prompt; 0 shows none."""
     max_tokens: int = Field(default=200, ge=0)

@@ -23,8 +23,8 @@ _REVERSED = ("\u202e", "\u202d", "\u2067")
 def borrowed(cue: str, action: str, session: Session) -> str | None:
     """Why a lesson must wait for a person although its session verified it; None where it may enter trial.
 
-    At least a third of its words (the cue's aside) must come from the guidance; and with the task and the tools' results
-    it may share no run of four words, no word with a digit, and no more than half of its words.
+    At least a third of its words (the cue's aside) must come from the guidance; and with the task and the tools'
+    results it may share no run of four words, no word with a digit, and no more than half of its words.
     """
     said = _words(action)
     own = set(said) - set(_words(cue)) or set(said)
