@@ -122,6 +122,11 @@ async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_that_was_answered(
     assert kinds[0] == "session_started"
     assert kinds[-2:] == ["model_called", "tool_called"]
     assert told[-1]["body"]["use"]["output"] == "blue"
+    (project / "atlas.yaml").write_text("agent: {type: openai, llm: {provider: scripted, model: x.yaml}}\n")
+    (project / "x.yaml").write_text('[{when: "", reply: "x"}]')
+    command = [sys.executable, "-m", "atlas", "resume", row["id"], "--path", str(project)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "runs elsewhere" in done.stderr) == (2, True)
 
 
 async def test_a_second_proxy_is_told_of_the_first_and_each_shell_where_it_is(start: Any, project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 import socket
@@ -355,9 +356,23 @@ async def test_what_is_no_http_is_answered_and_survived(serve: Serve) -> None:
     assert (await client.say(user("Weather?")))["content"] == "It is sunny."
 
 
-async def test_a_packed_reply_comes_unpacked(serve: Serve) -> None:
-    import gzip
+async def test_a_client_that_asks_before_it_sends_is_told_to_go_on(serve: Serve) -> None:
+    client = await serve()
+    async with client.http.post(client.url + CHAT, json=BODY, expect100=True) as response:
+        assert response.status == 200
+    assert client.upstream.bodies == [BODY]
 
+
+async def test_a_packed_request_goes_on_unpacked(serve: Serve) -> None:
+    client = await serve()
+    packed = gzip.compress(json.dumps(BODY).encode())
+    status, _, _ = await client.post(CHAT, packed, Content_Encoding="gzip")
+    assert status == 200
+    assert client.upstream.bodies == [BODY]
+    assert "Content-Encoding" not in client.upstream.headers[0]
+
+
+async def test_a_packed_reply_comes_unpacked(serve: Serve) -> None:
     async def packed(request: web.Request) -> web.StreamResponse:
         body = gzip.compress(json.dumps(chat("Packed.")).encode())
         return web.Response(body=body, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})

@@ -160,7 +160,7 @@ def test_conversations_that_grow_side_by_side_are_told_apart(steps: list[int], c
         else:
             assert found is place
         place.heard, place.said = heard, Message(role="assistant", content=f"{which} {chance.random()}")  # pyright: ignore
-        grouping.keep(place, Labels())
+        grouping.keep(place)
     for place in kept.values():
         grouping.forget(place)
     assert (grouping._by_label, dict(grouping._by_conversation), grouping._known_as) == ({}, {}, {})

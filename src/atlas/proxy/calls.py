@@ -75,6 +75,13 @@ class Call:
         """Whether the client wants the reply piece by piece."""
         return self.body.get("stream") is True
 
+    def goes_on_from(self, heard: tuple[Message, ...]) -> None:
+        """Hold the messages that an earlier call of the session holds too only once, and quick to compare."""
+        length = len(heard)
+        if length and self.request.messages[:length] == heard:
+            messages = (*heard, *self.request.messages[length:])
+            self.request = self.request.model_copy(update={"messages": messages})
+
     def teach(self, recalled: Recalled) -> None:
         """Put the playbook into what goes on."""
         if recalled.shown:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from atlas.models import Place
-from atlas.proxy.grouping import Labels
 from atlas.roles import Try
 from atlas.runtime import Guest
 from atlas.schema import Attempt, Failure, Message, ToolCall, ToolUse
@@ -18,9 +17,8 @@ LEFT = "Cancelled"
 class Conversation:
     """A session that may have further calls. Its student is whoever calls; what it does between calls is not seen."""
 
-    def __init__(self, guest: Guest, labels: Labels) -> None:
+    def __init__(self, guest: Guest) -> None:
         self.guest = guest
-        self.labels = labels
         self.heard: tuple[Message, ...] = ()
         """The conversation of the last call, as the client sent it."""
         self.said: Message | None = None

@@ -53,16 +53,21 @@ class Grouping:
         known = (self._by_label[label] for label in labels.others if label in self._by_label)
         return next(known, None) or self._by_prefix(heard)
 
-    def keep(self, place: Place, labels: Labels) -> None:
-        """Note where the session stands now; call it again after each call."""
-        names, mark = self._known_as.get(id(place), (set[str](), None))
+    def name(self, place: Place, labels: Labels) -> None:
+        """The session is known by these labels too."""
+        names, _ = self._known_as.setdefault(id(place), (set[str](), None))
         names.update(labels.every)
         for label in labels.every:
             self._by_label[label] = place
-        self._unmark(place, mark)
+
+    def keep(self, place: Place) -> None:
+        """Note where the session's conversation stands now."""
+        names, before = self._known_as.get(id(place), (set[str](), None))
         mark = list(_marks(place.heard))[-1] if place.heard else None
-        if mark is not None:
-            self._by_conversation[mark].append(place)
+        if mark != before:
+            self._unmark(place, before)
+            if mark is not None:
+                self._by_conversation[mark].append(place)
         self._known_as[id(place)] = (names, mark)
 
     def forget(self, place: Place) -> None:

@@ -114,6 +114,9 @@ class Proxy:
         if not path.startswith("/v1/"):
             return refused(dialect, 404, "not_found_error", "The proxy serves /v1/… only.")
         try:
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
             raw = await request.read()
         except web.HTTPRequestEntityTooLarge:
             most = f"The body has more than {self._most_bytes} bytes."

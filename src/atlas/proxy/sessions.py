@@ -20,7 +20,7 @@ from atlas.proxy.shelf import Shelf
 from atlas.runtime import Runtime
 from atlas.schema import Completion, Failure, Lane, Message, Task
 from atlas.schema.errors import AtlasError, StoreError
-from atlas.schema.events import Degraded, Finished
+from atlas.schema.events import Degraded, Finished, Learnt
 
 PATIENCE_S = 0.8
 """Longest that Atlas's own parts may hold up a call, each time they are asked."""
@@ -119,8 +119,8 @@ class Sessions:
         conversation.under_way -= 1
         if conversation not in self._open:
             return
-        others = (*call.labels.others, *((f"reply {reply_id}",) if reply_id else ()))
-        self._grouping.keep(conversation, Labels(session=conversation.labels.session, others=others))
+        if reply_id is not None:
+            self._grouping.name(conversation, Labels(others=(f"reply {reply_id}",)))
         if conversation.under_way == 0:
             wait_s = self._rules.silent_s if conversation.works else self._rules.answered_s
             self._open[conversation] = asyncio.get_running_loop().call_later(wait_s, self._end, conversation)
@@ -176,10 +176,11 @@ class Sessions:
             if timer is not None:
                 timer.cancel()
             self._open[conversation] = None
-            self._grouping.keep(conversation, call.labels)
+            self._grouping.name(conversation, call.labels)
         try:
+            call.goes_on_from(conversation.heard)
             await conversation.listen(call.request.messages)
-            self._grouping.keep(conversation, call.labels)
+            self._grouping.keep(conversation)
         except BaseException:
             conversation.under_way -= 1
             self._drop(conversation)
@@ -212,7 +213,7 @@ class Sessions:
         elif guest.route.lane == "coach":
             await guest.trace.record(Degraded(what="the answer is verified; there is no plan", failure=PLANLESS))
         self.count("sessions")
-        return Conversation(guest, call.labels)
+        return Conversation(guest)
 
     def _door(self, session: str | None) -> asyncio.Lock:
         """Calls that name the same session enter one by one, so that only one of them begins it."""
@@ -287,7 +288,8 @@ class Sessions:
             try:
                 if await conversation.finish():
                     await conversation.guest.settle()
-                    cast("Shelf", self._shelf).renew(conversation.guest.scene.task)
+                    if any(isinstance(event.body, Learnt) for event in conversation.guest.trace.events):
+                        cast("Shelf", self._shelf).renew(conversation.guest.scene.task)
             except StoreError as error:
                 log.error("Session %s is not judged: %s", conversation.guest.trace.session_id, error)
             except Exception:  # the boundary to judges and memory of any kind: the proxy lives on, the log says where

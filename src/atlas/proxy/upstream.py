@@ -25,6 +25,8 @@ HOP = frozenset(
     | {"upgrade", "host", "content-length", "accept-encoding", "expect"}
 )
 """Headers that belong to one connection, or that follow from the body."""
+UNPACKED = ("gzip", "deflate", "br", "zstd")
+"""Packings of a request that are undone when it is read."""
 OWN = "x-atlas-"
 """Headers between client and proxy."""
 SHORTEST = 8
@@ -104,7 +106,7 @@ class Upstream:
         dropped = {name.strip() for name in named} | HOP
         for name, value in given.items():
             lower = name.lower()
-            if lower in dropped or lower.startswith(OWN):
+            if lower in dropped or lower.startswith(OWN) or (lower == "content-encoding" and value in UNPACKED):
                 continue
             if lower in CREDENTIALS and token is not None and value.removeprefix("Bearer ") == token:
                 continue

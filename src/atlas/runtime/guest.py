@@ -8,6 +8,9 @@ from atlas.runtime.trace import SessionTrace
 from atlas.schema import Failure, Route, Session, Status
 from atlas.schema.events import Answered, Finished
 
+ELSEWHERE = {"student": "elsewhere"}
+"""Label of such a session: nobody here can resume it, replay it or run it again."""
+
 
 class Guest:
     """A handle on it. Whoever sees the student's work records it on `scene`, then finishes and settles the session."""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, TypedDict, Unpack
 
 from atlas.models import Journal, OnText
-from atlas.runtime.guest import Guest
+from atlas.runtime.guest import ELSEWHERE, Guest
 from atlas.runtime.loop import Loop, Opening
 from atlas.runtime.pauses import Pauses
 from atlas.runtime.replaying import Replayed, replay
@@ -98,7 +98,8 @@ class Runtime:
             StoreError: the session could not be recorded.
         """
         trace = SessionTrace(new_id(), self.store, self._publish)
-        await trace.record(SessionStarted(task=task, policy=policy, forced=lane, metadata=dict(metadata or {})))
+        labels = {**(metadata or {}), **ELSEWHERE}
+        await trace.record(SessionStarted(task=task, policy=policy, forced=lane, metadata=labels))
         opening = Opening(task=task, trace=trace, forced=lane, background=background, compares=False)
         return Guest(self._loop, opening, *await self._loop.prepare(opening))
 
@@ -108,7 +109,7 @@ class Runtime:
         Raises:
             ConfigError: no such session, it has its answer already, or another process is at it.
         """
-        session = await self._known(session_id)
+        session = await self._played_here(session_id)
         if session.status == "succeeded":
             raise ConfigError(f"Session {session.id} has its answer already.", f"See: atlas session show {session.id}")
         if session.status != "failed":
@@ -131,7 +132,7 @@ class Runtime:
         Raises:
             ConfigError: no such session, or there is nothing to replay.
         """
-        session = await self._known(session_id)
+        session = await self._played_here(session_id)
         return await replay(self._loop, await self.store.events(session.id), session)
 
     async def rerun(self, session_id: str, *, playbook_version: int | None = None) -> Running:
@@ -201,6 +202,14 @@ class Runtime:
         session = await self.store.session(session_id)
         if session is None:
             raise ConfigError(f"There is no session {session_id}.", "List them with: atlas session list")
+        return session
+
+    async def _played_here(self, session_id: str) -> Session:
+        session = await self._known(session_id)
+        if ELSEWHERE.items() <= session.metadata.items():
+            raise ConfigError(
+                f"The agent of session {session.id} runs elsewhere.", "Only that agent can go on with it."
+            )
         return session
 
     async def _begin(
