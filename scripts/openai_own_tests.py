@@ -73,7 +73,8 @@ def sample(kind: Any, deep: int = 0) -> Any:
         return [sample(get_args(kind)[0], deep + 1)] if deep < DEEPEST else []
     if origin is dict or kind is dict or kind is object:
         return {}
-    return {str: "text", int: 1, float: 1.0, bool: True}.get(kind)
+    plain: dict[Any, Any] = {str: "text", int: 1, float: 1.0, bool: True}
+    return plain.get(kind)
 
 
 def reply_to(method: str, path: str) -> bytes:

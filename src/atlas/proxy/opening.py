@@ -84,11 +84,9 @@ def _rules(config: AtlasConfig, tenant: str) -> ProxyRules:
 
 
 def _runtime_opener(config: AtlasConfig, folder: Path):
-    """The runtime's own agent is nobody: the student calls from outside, and cannot be made to try once more."""
+    """The runtime's own agent is nobody: the student calls from outside."""
     agent = GivenAgentConfig(type="given", name="proxied", llm=config.agent.llm)
-    alone = config.learning.compare.model_copy(update={"enabled": False})
-    learning = config.learning.model_copy(update={"compare": alone})
-    settings = config.model_copy(update={"agent": agent, "learning": learning})
+    settings = config.model_copy(update={"agent": agent})
 
     async def opened() -> Runtime:
         return await open_runtime(settings, folder=folder, agent=_nobody)
