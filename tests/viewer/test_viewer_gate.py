@@ -123,7 +123,7 @@ async def test_every_answer_has_its_headers(reader: Reader, viewer: Viewer) -> N
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
             kept = "immutable" in answer.headers["Cache-Control"]
             assert kept == path.startswith("/static/")
 
