@@ -37,6 +37,8 @@ COMMANDS: dict[str, Entry] = {
     "proxy": Entry("proxy", "Let existing agents call models through Atlas: they only change their base URL."),
     "playbook": Entry("playbook", "Show, compare, review, roll back, export and import what was learnt."),
     "learning": Entry("learning", "Test lessons on stored tasks, state the guarantee, report on learning."),
+    "judge": Entry("judge", "Score answers, calibrate judges on gold, attack them, see whether they drift."),
+    "route": Entry("route", "Fit the router on recorded sessions."),
     "export": Entry("export", "Write reviewed sessions to a file: records, or rows for a trainer."),
     "import": Entry("export", "Store the records of an exported file."),
     "train": Entry("train", "Train student or teacher from recorded sessions."),

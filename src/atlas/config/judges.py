@@ -31,6 +31,11 @@ class RimConfig(Block):
     """Share of the surest auto sessions that model judges are asked about; less sure ones are asked about more."""
     weights: str | None = None
     """File of `atlas judge calibrate`, from the project's folder: weighs the judges and stops them early."""
+    attacks: str | None = None
+    """File of `atlas judge attack`, from the project's folder: nothing is learnt from a judge that let more than
+    max_fooled of them through."""
+    max_fooled: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of attacks a judge may let through."""
     parallel_workers: int = Field(default=4, ge=1, le=256)
     """Judge calls that run at once."""
     judge_prompt: str | None = None

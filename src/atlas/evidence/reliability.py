@@ -104,10 +104,13 @@ def isotonic(stated: Sequence[float], outcomes: Sequence[float], *, prior: float
     """
     _need(stated, outcomes)
     mean = fmean(outcomes)
-    levels: list[tuple[float, float, float]] = []  # sum of outcomes, sum of stated, count
+    alike: dict[float, list[float]] = {}
     for one, outcome in sorted(zip(stated, outcomes, strict=True)):
-        levels.append((outcome, one, 1.0))
-        while len(levels) > 1 and _not_above(levels[-2], levels[-1]):
+        alike.setdefault(one, []).append(outcome)
+    levels: list[tuple[float, float, float]] = []  # sum of outcomes, sum of stated, count
+    for one, found in alike.items():
+        levels.append((sum(found), one * len(found), len(found)))
+        while len(levels) > 1 and levels[-1][0] / levels[-1][2] <= levels[-2][0] / levels[-2][2]:
             top, below = levels.pop(), levels.pop()
             levels.append((below[0] + top[0], below[1] + top[1], below[2] + top[2]))
     knots: list[float] = []
@@ -118,11 +121,6 @@ def isotonic(stated: Sequence[float], outcomes: Sequence[float], *, prior: float
             knots.append(told / n)
             values.append(min(1.0, value))
     return MonotoneMap(knots=tuple(knots), values=tuple(values))
-
-
-def _not_above(below: tuple[float, float, float], top: tuple[float, float, float]) -> bool:
-    """Whether the upper level is no higher, or states the same: then the two are one."""
-    return top[0] / top[2] <= below[0] / below[2] or top[1] / top[2] == below[1] / below[2]
 
 
 def _need(stated: Sequence[float], outcomes: Sequence[float]) -> None:

@@ -285,6 +285,7 @@ def recorded_reward(reward: Reward | None) -> RecordedReward | None:
         judges=judges,
         rationale=reward.reason,
         source=reward.source,
+        barred=reward.barred,
     )
 
 

@@ -107,6 +107,8 @@ class RecordedReward(Part):
     """Why it escalated, or why there is no score."""
     source: Literal["check", "judges", "arbiter", "none"] = "none"
     """Which kind of evidence decided."""
+    barred: str | None = None
+    """Why nothing may be learnt or trained from it; null where it may."""
 
 
 class RecordedStep(Part):

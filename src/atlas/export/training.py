@@ -207,10 +207,11 @@ class Grpo:
 
 
 def _judged(sessions: Sequence[StoredSession], role: Role) -> Iterator[Played]:
-    """No reward, no training."""
+    """No reward, no training; nor from a reward whose judges are barred."""
     for stored in sessions:
         told = played(stored, role)
-        if told.record.reward is not None:
+        whole = told.record.session_reward
+        if told.record.reward is not None and not (whole and whole.barred):
             yield told
 
 

@@ -1,6 +1,8 @@
 """Judges and what the ensemble makes of them."""
 
+from atlas.judges.attacks import AttackFile, AttackReport, attack, load_attacks
 from atlas.judges.base import Arbiter, Check, Judge, Rewarder
+from atlas.judges.batch import Piece, Scorer
 from atlas.judges.checks import ExactCheck, JsonSchemaCheck, NumericCheck, PythonCheck, RegexCheck
 from atlas.judges.ensemble import Ensemble, EnsembleRules
 from atlas.judges.fitting import FitRules, fit_panel
@@ -11,6 +13,8 @@ from atlas.judges.weighing import GoldCase, PanelWeights, load_weights
 
 __all__ = [
     "Arbiter",
+    "AttackFile",
+    "AttackReport",
     "Check",
     "Ensemble",
     "EnsembleRules",
@@ -23,11 +27,15 @@ __all__ = [
     "LLMJudge",
     "NumericCheck",
     "PanelWeights",
+    "Piece",
     "PythonCheck",
     "PythonReward",
     "RegexCheck",
     "Rewarder",
+    "Scorer",
+    "attack",
     "fit_panel",
+    "load_attacks",
     "load_weights",
     "mean_reward",
     "panel",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from pydantic import Field
 
+from atlas.judges.attacks import barred_by
 from atlas.judges.base import Arbiter, Check, Judge
 from atlas.judges.dense import attempt_rewards, weighted_mean
 from atlas.judges.reading import MeanReading, WeightedReading
@@ -48,10 +49,12 @@ class Ensemble:
         *,
         rules: EnsembleRules | None = None,
         weights: PanelWeights | None = None,
+        barred: Mapping[str, str] | None = None,
     ) -> None:
         """`samples` are asked in their order; neighbours had better differ in model family or temperature.
 
-        With `weights` the samples they name are asked, in their order.
+        With `weights` the samples they name are asked, in their order. `barred` names judges from which nothing may be
+        learnt, with the reason.
 
         Raises:
             ConfigError: the weights name a judge that is not among the samples.
@@ -59,6 +62,7 @@ class Ensemble:
         self._checks = tuple(checks)
         self._rules = rules or EnsembleRules()
         self._arbiter = arbiter
+        self._barred = barred or {}
         if weights is None:
             self._samples = tuple(samples[: self._rules.max_samples])
             self._reading = MeanReading(
@@ -103,7 +107,7 @@ class Ensemble:
 
     async def _settled(self, given: tuple[Verdict, ...], draw: Draw, session: Session, caller: Caller) -> Reward:
         """The arbiter's word where it is needed and to be had; else what the samples say; else no value."""
-        told = {"propensity": draw.propensity, "thresholds": self._reading.thresholds}
+        told: dict[str, object] = {"propensity": draw.propensity, "thresholds": self._reading.thresholds}
         if not draw.judged:
             return Reward(source="none", reason=draw.reason, propensity=draw.propensity, drawn=False)
         doubt = self._doubt(given, session)
@@ -122,6 +126,7 @@ class Ensemble:
             escalated = escalated or (self._reading.fitted and len(given) > self._reading.first)
         else:
             found = Reward(source="none")
+        told["barred"] = barred_by(found.verdicts, self._barred)
         return found.model_copy(update={**told, "escalated": escalated, "reason": doubt or ""})
 
     def _doubt(self, given: Sequence[Verdict], session: Session) -> str | None:

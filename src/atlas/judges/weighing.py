@@ -29,6 +29,12 @@ class GoldCase(Noun):
     """1 right, 0 wrong; a graded truth lies between."""
     scores: dict[str, Score]
     """Score by judge (a payload); a judge that gave none is absent."""
+    swapped: dict[str, Score] = Field(default_factory=dict)
+    """For a pair shown in both orders: score by judge of the same output when it was shown second (a payload)."""
+    length: int | None = Field(default=None, ge=0)
+    """Characters of the answer; None where unknown."""
+    author: str | None = None
+    """Model that wrote the answer; None where unknown."""
 
 
 class Stage(Noun):

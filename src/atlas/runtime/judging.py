@@ -17,6 +17,7 @@ from atlas.judges import (
     PythonReward,
     Rewarder,
     checks,
+    load_attacks,
     load_weights,
     panel,
 )
@@ -37,7 +38,7 @@ def rewarder_of(config: AtlasConfig, models: Models, folder: Path) -> Rewarder:
     return Ensemble(
         [_check(check, folder) for check in config.checks],
         samples,
-        LLMArbiter(arbiter, focus=_focus(config)) if arbiter and samples else None,
+        LLMArbiter(arbiter, focus=focus_of(config)) if arbiter and samples else None,
         rules=EnsembleRules(
             variance_threshold=rim.variance_threshold,
             uncertainty_threshold=rim.uncertainty_threshold,
@@ -46,6 +47,7 @@ def rewarder_of(config: AtlasConfig, models: Models, folder: Path) -> Rewarder:
             auto_share=rim.auto_share,
         ),
         weights=load_weights(folder / rim.weights) if rim.weights else None,
+        barred=load_attacks(folder / rim.attacks).barred(rim.max_fooled) if rim.attacks else None,
     )
 
 
@@ -60,10 +62,11 @@ def samples_of(config: AtlasConfig, models: Models) -> tuple[LLMJudge, ...]:
     if judge is None or not aspects:
         return ()
     small = [judge, *map(models.open, rim.more_models)]
-    return panel(small, size=max(rim.max_samples, len(small)), aspects=aspects, focus=_focus(config))
+    return panel(small, size=max(rim.max_samples, len(small)), aspects=aspects, focus=focus_of(config))
 
 
-def _focus(config: AtlasConfig) -> str | None:
+def focus_of(config: AtlasConfig) -> str | None:
+    """The user's own text for every judge; None where there is none."""
     return "\n".join(filter(None, (config.adaptive_teaching.reward.focus_prompt, config.rim.judge_prompt))) or None
 
 

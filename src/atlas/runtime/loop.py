@@ -15,7 +15,7 @@ from atlas.runtime.comparing import Bounds, Comparing
 from atlas.runtime.desk import TriageDesk
 from atlas.runtime.trace import SessionTrace
 from atlas.schema import Background, Lane, Playbook, Recalled, Route, Session, Task
-from atlas.schema.errors import BudgetError, ModelError, StaleVersion, StoreError
+from atlas.schema.errors import BudgetError, JudgeError, ModelError, StaleVersion, StoreError
 from atlas.schema.events import Answered, Degraded, Failure, Finished, LearningFailed, Learnt, MemoryRecalled
 from atlas.store import Store
 from atlas.triage import Known
@@ -115,7 +115,12 @@ class Loop:
     async def settle(self, task: Task, trace: SessionTrace, journal: Journal) -> Session:
         """Judge the answered session, play its control, learn, commit. Runs after the caller has the answer."""
         caller = Caller(trace, journal=journal, call_timeout_s=self._limits.call_timeout_s)
-        await self._judges.reward(trace.session(), caller)
+        reward = await self._judges.reward(trace.session(), caller)
+        if reward.barred is not None:
+            failure = Failure.of(JudgeError(reward.barred, "See: atlas judge attack"))
+            await trace.record(LearningFailed(failure=failure))
+            await self._commit_unlearnt(trace)
+            return trace.session()
         try:
             await self._comparing.compare(trace.session(), trace, trace.events)
             await self._learn(task, trace, caller)

@@ -73,5 +73,7 @@ class Reward(Noun):
     """Probability with which the session was to be judged; below 1 only where the auto lane is sampled."""
     drawn: bool = True
     """False where chance decided that no model judge is asked."""
+    barred: str | None = None
+    """Why nothing may be learnt from this reward, as where one of its judges falls for attacks; None where it may."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     """What the model judges' words were measured against (a payload)."""
