@@ -238,6 +238,37 @@ async def test_a_full_disk_is_an_error_and_the_next_event_is_whole(
     await store.close()
 
 
+async def test_a_refused_event_waits_while_the_disk_cannot_keep_it(
+    url: str, tmp_path: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as refused once it lies in the file, not before."""
+    store = await open_postgres(url, folder=tmp_path)
+    events = tell()
+    await store.append(events)
+    await store.flush()
+    folder = spool_files(tmp_path)[0].parent
+    (folder / "refused.jsonl").mkdir()  # Nothing can be written there.
+    await store.append([events[4].model_copy(update={"body": Answered(answer="forged")})])
+    counts = await store.flush(timeout_s=0.3)
+    assert (counts.accepted, counts.stored, counts.refused, counts.waiting) == (14, 13, 0, 1)
+    (folder / "refused.jsonl").rmdir()
+    counts = await store.flush(timeout_s=10)
+    assert (counts.accepted, counts.stored, counts.refused, counts.waiting) == (14, 13, 1, 0)
+    assert len((folder / "refused.jsonl").read_text().splitlines()) == 1
+    await store.close()
+
+
+async def test_a_closed_store_takes_nothing_more(url: str, tmp_path: Path, tell: Tell) -> None:
+    store = await open_postgres(url, folder=tmp_path)
+    await store.close()
+    other = (tmp_path / "other").open("w+b")  # May have got the number of the spool's descriptor.
+    with pytest.raises(StoreError, match="closed"):
+        await store.append(tell())
+    assert other.read() == b""
+    other.close()
+    assert (await store.flush()).accepted == 0
+
+
 async def test_a_spool_that_cannot_be_made_is_named(url: str, tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("in the way")
     with pytest.raises(StoreError, match="spool"):

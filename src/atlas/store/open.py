@@ -59,9 +59,10 @@ async def open_postgres(
         StoreError: as `open_store`.
     """
     from atlas.store.database import Database
+    from atlas.store.draining import drain_orphans
     from atlas.store.embedded import start_embedded
     from atlas.store.postgres import PgStore
-    from atlas.store.writer import Writer, drain_orphans
+    from atlas.store.writer import Writer
 
     own: Embedded | None = None if database_url else await start_embedded(folder)
     url = database_url or (own.dsn if own else "")

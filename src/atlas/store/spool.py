@@ -99,14 +99,17 @@ class Spool:
         self._owner = owner
         self._count = 0
         self._old: list[Segment] = []
+        self._closed = False
         self._current = self._new_segment()
 
     def append(self, rows: Sequence[Row]) -> list[Slot]:
         """Write rows; on return a kill -9 of this process loses none of them.
 
         Raises:
-            StoreError: the disk did not take them; none of them was accepted.
+            StoreError: the disk did not take them, or it is closed; none of them was accepted.
         """
+        if self._closed:
+            raise StoreError("The store is closed.", "Append before it is closed, or open it again.")
         if self._current.size > ROTATE_BYTES:
             self._old.append(self._current)
             self._current = self._new_segment()
@@ -140,8 +143,10 @@ class Spool:
 
     def close(self) -> None:
         """Remove what is empty; what still waits stays for whoever opens the store next."""
-        for segment in (*self._old, self._current):
-            segment.close(remove=segment.waiting == 0)
+        if not self._closed:
+            self._closed = True  # Another file may get the descriptors' numbers: nothing must be written to them.
+            for segment in (*self._old, self._current):
+                segment.close(remove=segment.waiting == 0)
         self._old = []
 
     def refuse(self, row: Row, reason: str) -> None:
@@ -166,14 +171,22 @@ class Spool:
 
 
 def refuse(folder: Path, row: Row, reason: str) -> None:
-    """Append a rejected row to the folder's `refused.jsonl`."""
+    """Append a rejected row to the folder's `refused.jsonl`.
+
+    Raises:
+        StoreError: the disk did not take it; the row is still wanted.
+    """
     line = {"session": str(row.session), "seq": row.seq, "at": row.at.isoformat(), "reason": reason}
     line["payload"] = row.payload.decode()
-    fd = os.open(folder / "refused.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        _write_all(fd, json.dumps(line).encode() + b"\n")
-    finally:
-        os.close(fd)
+        fd = os.open(folder / "refused.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            _write_all(fd, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise StoreError(f"{folder}/refused.jsonl cannot be written: {error.strerror}.", "Free disk space.") from error
+    log.error("Event %d of session %s was refused: %s", row.seq, row.session, reason)
 
 
 class Orphan:

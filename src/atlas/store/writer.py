@@ -20,7 +20,7 @@ from pathlib import Path
 from atlas.schema.errors import StoreError
 from atlas.store.base import Flushed
 from atlas.store.database import Database, RowRefused
-from atlas.store.spool import Orphan, Row, Slot, Spool, orphans, refuse
+from atlas.store.spool import Row, Slot, Spool
 
 log = logging.getLogger("atlas.store")
 
@@ -112,6 +112,8 @@ class Writer:
         """Begin to carry and to renew the lease."""
         self._tasks = [asyncio.create_task(self._carry(lane)) for lane in self._lanes]
         self._tasks.append(asyncio.create_task(self._keep_lease()))
+        for task in self._tasks:
+            task.add_done_callback(_tell_of_end)
 
     async def append(self, rows: Sequence[Row]) -> None:
         """Take rows; on return a kill -9 of this process loses none of them.
@@ -215,27 +217,31 @@ class Writer:
         tries = 0
         while batch:
             try:
-                clashes = await send(self._database, [item.load() for item in batch], self.owner, replay=tries > 0)
-            except RowRefused as error:
-                if len(batch) == 1:
-                    self._settle(lane, batch, {1: str(error)})
-                    return
-                middle = len(batch) // 2
-                await self._deliver(lane, batch[:middle])
-                batch = batch[middle:]
+                refused = await self._offer([item.load() for item in batch], replay=tries > 0)
+                if refused is None:
+                    middle = len(batch) // 2
+                    await self._deliver(lane, batch[:middle])
+                    batch = batch[middle:]
+                    continue
+                self._settle(lane, batch, refused)
             except StoreError as error:
                 await self._wait_for_database(error, tries)
                 tries += 1
             else:
                 self._came_back()
-                self._settle(lane, batch, dict.fromkeys(clashes, "Another event has its place in the session."))
                 return
+
+    async def _offer(self, rows: list[Row], *, replay: bool) -> dict[int, str] | None:
+        """Send rows; why those at which positions, from 1, are refused. None where one of several is at fault."""
+        try:
+            clashes = await send(self._database, rows, self.owner, replay=replay)
+        except RowRefused as error:
+            return {1: str(error)} if len(rows) == 1 else None
+        return dict.fromkeys(clashes, "Another event has its place in the session.")
 
     def _settle(self, lane: _Lane, batch: list[_Waiting], refused: dict[int, str]) -> None:
         for position, reason in refused.items():
-            row = batch[position - 1].load()
-            self._spool.refuse(row, reason)
-            log.error("Event %d of session %s was refused: %s", row.seq, row.session, reason)
+            self._spool.refuse(batch[position - 1].load(), reason)
         self._refused += len(refused)
         self._stored += len(batch) - len(refused)
         self._in_memory -= sum(item.size for item in batch if item.row is not None)
@@ -266,6 +272,12 @@ class Writer:
                 log.debug("The lease was not renewed: %s", error)
 
 
+def _tell_of_end(task: asyncio.Task[None]) -> None:
+    """Nothing that the database says ends a task of the writer; a mistake of ours must not do so in silence."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("The writer stopped; its events wait in the spool.", exc_info=error)
+
+
 async def send(database: Database, rows: Sequence[Row], owner: uuid.UUID, *, replay: bool) -> list[int]:
     """Store rows in one round trip; the positions, from 1, of those whose place another event holds.
 
@@ -293,52 +305,3 @@ async def _make_weeks(database: Database, begun: Sequence[uuid.UUID]) -> None:
     if not days <= database.days:
         await database.rows("weeks", begun)
         database.days |= days
-
-
-async def drain_orphans(database: Database, folder: Path) -> int:
-    """Carry what dead processes left in their spools; returns how many rows that were.
-
-    Raises:
-        StoreUnavailable: the database went away; what is left waits for the next time.
-    """
-    count = 0
-    for orphan in orphans(folder):
-        drained = False
-        try:
-            count += await _drain(database, folder, orphan)
-            await database.rows("release", orphan.owner)
-            drained = True
-        finally:
-            orphan.close(drained=drained)
-    return count
-
-
-async def _drain(database: Database, folder: Path, orphan: Orphan) -> int:
-    count = 0
-    batch: list[Row] = []
-    size = 0
-    for row in orphan.rows():
-        if batch and (len(batch) == BATCH_ROWS or size > BATCH_BYTES):
-            await _store(database, folder, batch, orphan.owner)
-            batch, size = [], 0
-        batch.append(row)
-        size += len(row.payload)
-        count += 1
-    if batch:
-        await _store(database, folder, batch, orphan.owner)
-    return count
-
-
-async def _store(database: Database, folder: Path, rows: list[Row], owner: uuid.UUID) -> None:
-    try:
-        clashes = await send(database, rows, owner, replay=True)
-    except RowRefused as error:
-        if len(rows) == 1:
-            refuse(folder, rows[0], str(error))
-            return
-        middle = len(rows) // 2
-        await _store(database, folder, rows[:middle], owner)
-        await _store(database, folder, rows[middle:], owner)
-        return
-    for position in clashes:
-        refuse(folder, rows[position - 1], "Another event has its place in the session.")
