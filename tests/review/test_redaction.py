@@ -112,6 +112,18 @@ def test_ordinary_texts_stay(text: str) -> None:
     assert REDACTOR.clean(text) is text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key: columns InitiatingProcessTokenElevationTypes, ServicePrincipalCredentialThumbprint",
+        "the token of session 0190b7a0-1c2d-7e3f-8a4b-5c6d7e8f9a0b is good",
+        "the key S-1-5-21-1870156660-7534030218-135086563-1193 in the registry",
+    ],
+)
+def test_names_and_ids_beside_telling_words_stay(text: str) -> None:
+    assert REDACTOR.clean(text) == text
+
+
 def test_personal_data_go_when_asked() -> None:
     text = "Write to ada.lovelace@example.org, account DE89 3704 0044 0532 0130 00."
     assert REDACTOR.clean(text) == text

@@ -34,6 +34,7 @@ _DIGITS = bytes(48 if 48 <= code < 58 else 32 if chr(code) in " -" else 120 for 
 """Turns digits into 0, what stands between groups of them into a space, and everything else into x."""
 _CARDS = (b"0" * 15, b"0000 0000 0000 0000", b"0000 000000 00000")
 """How the number of a card looks then."""
+_UUID = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 _FIELD = re.compile(
     r"(?:.*[_-])?(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|private[_-]?key|secret[_-]?key"
     r"|access[_-]?token|auth[_-]?token|refresh[_-]?token|authorization|cookie)",
@@ -67,7 +68,13 @@ def is_iban(text: str) -> bool:
 
 
 def is_random(text: str) -> bool:
-    """Whether at least 32 characters look drawn at random: more than 3 bits of entropy a character."""
+    """Whether at least 32 letters and digits look drawn at random: more than 3 bits of entropy a character.
+
+    Names without digits, numbers and UUIDs, which tell things apart in every log, do not.
+    """
+    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
+    if digits < 2 or letters < 4 or _UUID(text):
+        return False
     counts = Counter(text)
     return -sum(n / len(text) * log2(n / len(text)) for n in counts.values()) > 3.0
 
