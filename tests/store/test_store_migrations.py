@@ -61,6 +61,7 @@ UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid) FR
 WHERE pronamespace = 'public'::regnamespace
 UNION ALL SELECT 'table', c.relname, concat_ws(' ', c.relkind, c.reloptions, pg_get_partkeydef(c.oid)) FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+UNION ALL SELECT 'statistics', stxname, pg_get_statisticsobjdef(oid) FROM pg_statistic_ext
 ORDER BY 1, 2, 3
 """
 """Everything that a migration can make."""
@@ -105,7 +106,7 @@ async def test_the_schema_is_all_migrations_and_nothing_else(fresh: str, url: st
         await connection.execute(step.sql)
     await connection.close()
     served = await objects(url)
-    assert {row[0] for row in served} == {"column", "constraint", "index", "view", "function", "table"}
+    assert {row[0] for row in served} == {"column", "constraint", "index", "view", "function", "table", "statistics"}
     assert served == await objects(fresh)
 
 
