@@ -25,10 +25,13 @@ class RimConfig(Block):
     """Standard deviation of the scores above which the arbiter is asked."""
     uncertainty_threshold: float = Field(default=0.3, ge=0, le=1)
     """Largest uncertainty of a verdict above which the arbiter is asked."""
-    max_samples: int = Field(default=4, ge=1, le=32)
+    max_samples: int = Field(default=4, ge=1, le=8)
     """Samples at most; two are always asked where there are two."""
     auto_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the surest auto sessions that model judges are asked about; less sure ones are asked about more."""
+    dense: bool = False
+    """Ask the first judges about every attempt and every step too, where no check decides: rewards for training and
+    learning, at that price."""
     weights: str | None = None
     """File of `atlas judge calibrate`, from the project's folder: weighs the judges and stops them early."""
     attacks: str | None = None

@@ -4,6 +4,7 @@ from atlas.judges.attacks import AttackFile, AttackReport, attack, load_attacks
 from atlas.judges.base import Arbiter, Check, Judge, Rewarder
 from atlas.judges.batch import Piece, Scorer
 from atlas.judges.checks import ExactCheck, JsonSchemaCheck, NumericCheck, PythonCheck, RegexCheck
+from atlas.judges.dense import Improvement, improvements
 from atlas.judges.ensemble import Ensemble, EnsembleRules
 from atlas.judges.fitting import FitRules, fit_panel
 from atlas.judges.llm import LLMArbiter, LLMJudge, panel
@@ -21,6 +22,7 @@ __all__ = [
     "ExactCheck",
     "FitRules",
     "GoldCase",
+    "Improvement",
     "JsonSchemaCheck",
     "Judge",
     "LLMArbiter",
@@ -35,6 +37,7 @@ __all__ = [
     "Scorer",
     "attack",
     "fit_panel",
+    "improvements",
     "load_attacks",
     "load_weights",
     "mean_reward",

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from atlas.judges.attacks import barred_by
 from atlas.judges.base import Arbiter, Check, Judge
-from atlas.judges.dense import attempt_rewards, weighted_mean
+from atlas.judges.dense import attempt_rewards, judged_attempts, weighted_mean
 from atlas.judges.reading import MeanReading, WeightedReading
 from atlas.judges.sampling import Draw, drawn
 from atlas.judges.weighing import PanelWeights
@@ -34,6 +34,8 @@ class EnsembleRules(Noun):
     """Share of the surest auto sessions that the model judges are asked about; less sure ones are asked about more."""
     workers: int = Field(default=4, ge=1)
     """Judges of one session that work at once."""
+    dense: bool = False
+    """Ask the first samples about every attempt and every step too, where no check decides."""
     always_sample: bool = False
     """Ask the model judges for their notes even where a check has decided; the check still decides."""
 
@@ -90,6 +92,9 @@ class Ensemble:
             reward = reward.model_copy(update={"steps": steps})
         else:
             reward = await self._settled(sampled, draw, session, caller)
+            if self._rules.dense and reward.value is not None:
+                steps = await judged_attempts(session, lambda then, where: self._of_attempt(then, where, caller))
+                reward = reward.model_copy(update={"steps": steps})
         await caller.trace.record(Rewarded(reward=reward))
         return reward
 
@@ -104,6 +109,16 @@ class Ensemble:
                     break
             given += _given(await self._ask((judge,), session, caller))
         return given
+
+    async def _of_attempt(self, then: Session, where: str, caller: Caller) -> float | None:
+        """What the first samples say of one attempt; recorded under the attempt's own label."""
+        given: list[Verdict] = []
+        for judge in self._samples[: self._reading.first]:
+            label = f"{judge.name}, {where}"
+            word = await _recorded(label, _labelled(judge.judge(then, caller), label), caller)
+            if word is not None:
+                given.append(word.model_copy(update={"judge": judge.name}))
+        return self._reading.read(given, then).value if given else None
 
     async def _settled(self, given: tuple[Verdict, ...], draw: Draw, session: Session, caller: Caller) -> Reward:
         """The arbiter's word where it is needed and to be had; else what the samples say; else no value."""
@@ -173,6 +188,10 @@ def _named(samples: Sequence[Judge], weights: PanelWeights) -> tuple[Judge, ...]
             "Configure it, or fit anew: atlas judge calibrate",
         )
     return tuple(by_name[name] for name in weights.judges)
+
+
+async def _labelled(verdict: Awaitable[Verdict], label: str) -> Verdict:
+    return (await verdict).model_copy(update={"judge": label})
 
 
 async def _recorded(name: str, verdict: Awaitable[Verdict], caller: Caller) -> Verdict | None:

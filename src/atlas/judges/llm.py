@@ -119,7 +119,7 @@ def panel(
     *,
     size: int = 4,
     aspects: Sequence[str] = ASPECTS,
-    temperatures: Sequence[float | None] = (0.2, 0.7, 0.4, 1.0),
+    temperatures: Sequence[float | None] = (0.2, 0.7, 0.4, 1.0, 0.3, 0.8, 0.5, 0.9),
     focus: str | None = None,
 ) -> tuple[LLMJudge, ...]:
     """`size` samples that take turns through models, aspects and temperatures; no two neighbours are the same."""

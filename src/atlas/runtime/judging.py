@@ -45,6 +45,7 @@ def rewarder_of(config: AtlasConfig, models: Models, folder: Path) -> Rewarder:
             max_samples=rim.max_samples,
             workers=rim.parallel_workers,
             auto_share=rim.auto_share,
+            dense=rim.dense,
         ),
         weights=load_weights(folder / rim.weights) if rim.weights else None,
         barred=load_attacks(folder / rim.attacks).barred(rim.max_fooled) if rim.attacks else None,
