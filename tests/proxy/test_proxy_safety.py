@@ -104,6 +104,9 @@ async def test_nobody_comes_in_without_the_token(serve: Serve, path: str, header
 async def test_without_a_token_it_listens_to_this_machine_only(serve: Serve) -> None:
     client = await serve(token=None)
     assert (await client.say(user("Weather?")))["content"] == "It is sunny."
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "[", "X": "y"}):
+        async with client.http.get(client.url + "/v1/models", headers=headers) as response:
+            assert response.status in (400, 401)
     with pytest.raises(ConfigError, match="open to the network"):
         await client.opened.proxy.open("0.0.0.0", 0)
 

@@ -23,12 +23,12 @@ class ProxyRules(Noun):
     """Owner of every session; a client cannot choose it."""
     learning_key: str = "default"
     """Key of the sessions whose client names none."""
+    teacher: str = ""
+    """The model that verifies answers; empty where none does."""
     lanes: LanePolicy = "auto"
     """Who may stand between the upstream and the client."""
     buffer_streams: bool = False
     """Whether a streamed answer may be held back until it is verified."""
-    retries: int = 1
-    """Tries after the first one, where the teacher finds a fault."""
     answered_s: float = 20.0
     """Seconds without a further call after which an answered session is over."""
     silent_s: float = 900.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 from pathlib import Path
@@ -61,8 +60,7 @@ class Door:
         address = Address(host=host, port=port, token=token)
         self._file.seek(0)
         self._file.truncate()
-        kept = address.model_dump() if token else {**address.model_dump(), "token": None}
-        self._file.write(json.dumps(kept))
+        self._file.write(address.model_dump_json())
         self._file.flush()
         return address
 

@@ -34,6 +34,8 @@ class Flight:
     """Whether its end is on record."""
     usage: Usage | None = None
     """What it consumed; None while that is unknown."""
+    reply_id: str | None = None
+    """The name by which a later request may refer to the reply."""
     gathered: list[bytes] = field(default_factory=list[bytes])
     """Pieces that were collected before the first was handed on."""
     _pieces: list[bytes] = field(default_factory=list[bytes])

@@ -17,7 +17,7 @@ from atlas.proxy.sessions import Sessions
 from atlas.proxy.supervision import Supervision
 from atlas.proxy.tariffs import Tariffs
 from atlas.proxy.upstream import Upstream
-from atlas.roles import StudentLimits
+from atlas.roles import StudentLimits, Teacher
 from atlas.runtime import STATE_FOLDER, Runtime, open_runtime
 from atlas.runtime.seats import Models, teacher_of
 from atlas.schema.errors import AgentError
@@ -41,13 +41,15 @@ class OpenProxy:
         state = folder / STATE_FOLDER
         state.mkdir(exist_ok=True)
         self._budget = Budget(proxy.budget, state / "proxy-budget.json")
-        self.sessions = Sessions(_runtime_opener(config, folder), _rules(config, tenant))
+        teacher = None if proxy.lanes == "auto" else teacher_of(config, self._models.seat("teacher"))
+        rules = _rules(config, tenant, teacher.model.name if teacher else "")
+        self.sessions = Sessions(_runtime_opener(config, folder), rules)
         passage = Passage(
             self.sessions,
             self._budget,
             Tariffs(config.prices),
             token=token,
-            supervision=_supervision(config, self._models),
+            supervision=_supervision(config, teacher) if teacher else None,
         )
         providers = Providers(
             openai=_openai(proxy, config.agent.llm, self._http, token), anthropic=_anthropic(proxy, self._http, token)
@@ -71,10 +73,11 @@ class OpenProxy:
         self._budget.close()
 
 
-def _rules(config: AtlasConfig, tenant: str) -> ProxyRules:
+def _rules(config: AtlasConfig, tenant: str, teacher: str) -> ProxyRules:
     proxy = config.proxy
     return ProxyRules(
         tenant=tenant,
+        teacher=teacher,
         learning_key=proxy.learning_key,
         lanes=proxy.lanes,
         buffer_streams=proxy.buffer_streams,
@@ -98,12 +101,7 @@ def _nobody(prompt: str) -> str:
     raise AgentError("The agent of this session calls through the proxy.", "Run it again to get another session.")
 
 
-def _supervision(config: AtlasConfig, models: Models) -> Supervision | None:
-    if config.proxy.lanes == "auto":
-        return None
-    teacher = teacher_of(config, models.seat("teacher"))
-    if teacher is None:
-        return None
+def _supervision(config: AtlasConfig, teacher: Teacher) -> Supervision:
     limits = StudentLimits(step_timeout_s=config.orchestration.step_timeout_seconds)
     return Supervision(teacher, retries=config.orchestration.max_retries, limits=limits)
 

@@ -63,9 +63,9 @@ class Passage:
         except BudgetError as error:
             self._sessions.count("refused")
             return refused(dialect, 429, "insufficient_quota", str(error))
-        if call is not None:
-            flight.conversation = await self._sessions.begin(call)
         try:
+            if call is not None:
+                flight.conversation = await self._sessions.begin(call)
             return await self._fly(request, flight)
         except (asyncio.CancelledError, ConnectionError):
             await asyncio.shield(self._left(flight))
@@ -191,6 +191,7 @@ class Passage:
         flight.told = True
         if completion is not None:
             flight.usage = completion.usage
+            flight.reply_id = call.dialect.reply_id(reply.raw)
         elif not 200 <= status < 300:
             flight.usage = Usage()
         if flight.conversation is not None and completion is not None:
@@ -227,8 +228,7 @@ class Passage:
         cost = flight.usage.model_copy(update={"cost_usd": call.price(flight.usage)})
         self._budget.settle(call.reserved, cost)
         if flight.conversation is not None:
-            raw = flight.reply(200, streamed=True).raw
-            self._sessions.end_call(flight.conversation, call, call.dialect.reply_id(raw))
+            self._sessions.end_call(flight.conversation, call, flight.reply_id)
 
 
 def _read_reply(flight: Flight, call: Call, reply: Reply) -> tuple[Completion | None, Failure | None]:

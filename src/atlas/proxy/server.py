@@ -33,6 +33,7 @@ DIALECTS: dict[str, Dialect] = {
     "/v1/responses": Responses(),
     "/v1/messages": Messages(),
 }
+NOT_ADMITTED = "The proxy's token is missing or wrong, or a web page calls."
 GRACE_S = 5.0
 """How long calls under way may take at the end."""
 
@@ -108,7 +109,9 @@ class Proxy:
         path = self._admitted(request)
         dialect = DIALECTS.get((path or "").partition("?")[0]) if request.method == "POST" else None
         if path is None:
-            return refused(dialect, 401, "authentication_error", "The proxy's token is missing or wrong.")
+            return refused(
+                dialect, 401, "authentication_error", "The proxy's token is missing or wrong, or this is a web page."
+            )
         if path == "/atlas/status":
             return web.json_response(self._sessions.counts().model_dump())
         if not path.startswith("/v1/"):
@@ -132,8 +135,10 @@ class Proxy:
     def _admitted(self, request: web.BaseRequest) -> str | None:
         """The path behind the token, with its query; None where the token is missing or wrong."""
         path = request.raw_path
-        if self._token is None:
-            return path
+        if self._token is None:  # a web page may call this machine too, but not under its name, nor without an origin
+            host = request.headers.get("Host", "")
+            is_here = host.partition(":")[0] in LOOPBACK or host.startswith("[::1]")
+            return path if is_here and "Origin" not in request.headers else None
         if path.startswith(TOKEN_PATH):
             given, _, rest = path.removeprefix(TOKEN_PATH).partition("/")
             return "/" + rest if self._fits(given) else None

@@ -201,7 +201,7 @@ class Sessions:
         flows = call.streams and not rules.buffer_streams
         guest = await runtime.receive(
             task,
-            policy=f"student={call.model}",
+            policy=f"student={call.model}" + (f";teacher={rules.teacher}" if rules.teacher else ""),
             lane="auto" if flows else lane,
             metadata={"source": "proxy", **named},
             background=known.background,

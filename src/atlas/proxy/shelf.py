@@ -15,6 +15,8 @@ FRESH_S = 5.0
 """Age from which on what is at hand is renewed."""
 PATIENCE_S = 0.4
 """How long the first call of a key waits for it."""
+MOST_KEYS = 10_000
+"""Keys of which something is at hand."""
 Where = tuple[str, str]
 
 
@@ -76,4 +78,6 @@ class Shelf:
         except StoreError as error:
             before = self._known.get(where)
             found, failure = before.background if before else nothing_known(task), Failure.of(error)
+        if len(self._known) >= MOST_KEYS:  # clients name keys; what is read again is all that is lost
+            self._known.clear()
         self._known[where] = Known(found, failure, time.monotonic())
