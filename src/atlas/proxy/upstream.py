@@ -102,8 +102,8 @@ class Upstream:
     def headers(self, given: Mapping[str, str], token: str | None) -> CIMultiDict[str]:
         """The client's headers as they go on; for a client whose key is the token, the proxy's own key stands in."""
         kept: CIMultiDict[str] = CIMultiDict()
-        named = given.get("Connection", "").lower().split(",")
-        dropped = {name.strip() for name in named} | HOP
+        named = given.get("Connection", "").lower()
+        dropped = HOP if named in ("", "keep-alive", "close") else HOP.union(map(str.strip, named.split(",")))
         for name, value in given.items():
             lower = name.lower()
             if lower in dropped or lower.startswith(OWN) or (lower == "content-encoding" and value in UNPACKED):
