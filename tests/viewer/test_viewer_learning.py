@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from viewer_kit import Reader, called, events_of, play, put
 
-from atlas.schema import Attempt, Body, Message, Review, Reward, StepReward, Task, now
+from atlas.schema import Attempt, Body, Evidence, Message, Review, Reward, StepReward, Task, new_id, now
 from atlas.schema.events import Answered, Attempted, Finished, ModelCalled, Reviewed, Rewarded, Routed, SessionStarted
+from atlas.schema.policy import Policy
 from atlas.schema.task import Route
+from atlas.store.ledger import Ledger, RunRow
 from atlas.store.postgres import PgStore
 from atlas.store.progress import Point, Shares, Tries
 from atlas.train.manifest import Manifest, write_manifest
@@ -168,6 +171,27 @@ async def test_runs_with_their_curves_and_lineage(store: PgStore, reader: Reader
     assert 'hx-trigger="every 2s"' in await reader.page("/training/runs/two")
     for name in ("three", "..", "%2e%2e", "..%2fruns%2fone"):
         assert "message" in await reader.json(f"/training/runs/{name}", expect=404)
+
+
+async def test_checkpoints_in_the_loop_and_runs_of_other_machines(store: PgStore, reader: Reader, url: str) -> None:
+    run, policy = manifest(id=new_id(), checkpoint="final"), new_id()
+    admin = await asyncpg.connect(url)
+    ledger = Ledger(admin, "here")
+    row = {name: getattr(run, name) for name in RunRow.model_fields if name != "manifest"}
+    await ledger.put_run(RunRow(**row, manifest=run.model_dump(mode="json")))
+    evidence = Evidence(pairs=8, pair_gain=2.0, pair_square=2.0, log_e_help=3.0)
+    await ledger.put_policies(
+        [Policy(id=policy, role="teacher", sha256="c" * 64, source="runs/x", run=run.id, evidence=evidence)]
+    )
+    await admin.close()
+    page = await reader.json("/training")
+    assert [(one["name"], one["here"]) for one in page["runs"]] == [(run.id, False)]
+    (deployed,) = page["deployed"]
+    assert (deployed["policy"]["state"], deployed["effect"]["pair_gain"]) == ("canary", 0.25)
+    text = await reader.page("/training")
+    assert f"atlas deploy promote {policy}" in text
+    assert f"/training/runs/{run.id}" in text
+    assert "not below the folder of runs here" in await reader.page(f"/training/runs/{run.id}")
 
 
 async def test_what_served(store: PgStore, reader: Reader) -> None:

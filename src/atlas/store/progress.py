@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from atlas.schema import Lane, Noun
+from atlas.schema.policy import Policy
 from atlas.store.database import Database
 from atlas.store.pooling import escape, unescape
 from atlas.store.review import Drift, drift_of
 
 RECENT = 20_000
 """Newest sessions over which keys and policies are summed up."""
+
+
+DEPLOYED = 200
+"""Newest checkpoints and training runs that are listed."""
 
 
 class KeyLine(Noun):
@@ -130,6 +136,17 @@ class Progress:
         return [
             PolicyLine.model_validate({**row, "policy": unescape(row["policy"])}) for row in map(dict[str, Any], rows)
         ]
+
+    async def deployed(self) -> list[Policy]:
+        """Checkpoints that serve, have served, or want to, newest first."""
+        return [
+            Policy.model_validate_json(row["policy"])
+            for row in await self._database.rows("progress_deployed", DEPLOYED)
+        ]
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """The manifests of the newest training runs, which are payloads here."""
+        return [json.loads(row["manifest"]) for row in await self._database.rows("progress_runs", DEPLOYED)]
 
     async def points(self, tenant: str, key: str, *, limit: int) -> list[Point]:
         """The newest finished sessions of a key, oldest first."""

@@ -156,7 +156,7 @@ def percent(value: float | None, digits: int = 0) -> str:
 
 def signed_percent(value: float) -> str:
     """`-12 %`."""
-    return f"{value * 100:+.0f} %"
+    return f"{round(value * 100) or 0:+d} %"
 
 
 def seconds(value: float | None) -> str:

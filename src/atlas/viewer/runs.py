@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -29,6 +30,8 @@ class Run(Noun):
     """What it was."""
     steps: int
     """Steps its log tells."""
+    here: bool = True
+    """Whether its folder is on this machine; else it is known from the database alone, without its curves."""
     last_at: datetime | None
     """When it wrote the last of them (UTC); a run that died still says that it is running."""
 
@@ -53,8 +56,8 @@ class LoggedStep(Noun):
     """What else was measured."""
 
 
-def runs(folder: Path) -> tuple[list[Run], list[Broken]]:
-    """The runs below a folder, newest first, and what is none."""
+def runs(folder: Path, recorded: Sequence[dict[str, Any]] = ()) -> tuple[list[Run], list[Broken]]:
+    """The runs below a folder and those that a database has recorded, newest first; and what is none."""
     found: list[Run] = []
     broken: list[Broken] = []
     for place in _folders(folder):
@@ -66,6 +69,16 @@ def runs(folder: Path) -> tuple[list[Run], list[Broken]]:
         if manifest is not None:
             log = place / LOG
             found.append(Run(name=place.name, manifest=manifest, steps=_last_step(log), last_at=_written(log)))
+    here = {run.manifest.id for run in found}
+    for told in recorded:
+        try:
+            manifest = Manifest.model_validate(told)
+        except ValidationError:
+            why = "Another version of Atlas recorded it."
+            broken.append(Broken(name=str(told.get("id")), why=why))
+            continue
+        if manifest.id not in here:
+            found.append(Run(name=manifest.id, manifest=manifest, steps=0, last_at=None, here=False))
     found.sort(key=_started, reverse=True)
     return found[:MOST_RUNS], broken
 
@@ -81,9 +94,9 @@ def _started(run: Run) -> datetime:
     return run.manifest.started_at
 
 
-def run_named(folder: Path, name: str) -> Run | None:
-    """The run in the folder of this name; None where there is none. A name that leads elsewhere is none."""
-    return next((run for run in runs(folder)[0] if run.name == name), None)
+def run_named(folder: Path, name: str, recorded: Sequence[dict[str, Any]] = ()) -> Run | None:
+    """The run of this name or id; None where there is none. A name that leads elsewhere is none."""
+    return next((run for run in runs(folder, recorded)[0] if name in (run.name, run.manifest.id)), None)
 
 
 def _last_step(log: Path) -> int:

@@ -13,12 +13,14 @@ from atlas.evidence import Interval, wilson
 from atlas.export import Role, Selection, StoredSession, open_reader
 from atlas.models.local import POCKET
 from atlas.schema import Noun
+from atlas.schema.policy import Policy
 from atlas.store.browse import Browser
 from atlas.store.browsed import SessionHead
 from atlas.store.progress import RECENT, PolicyLine, Progress
 from atlas.train.encoding import Codec, Sample
 from atlas.train.examples import Example, examples_of
 from atlas.train.places import checkpoint_folder, serving_name
+from atlas.viewer.books import Effect, effect_of
 from atlas.viewer.charts import Chart
 from atlas.viewer.rendering import Page
 from atlas.viewer.runs import Broken, Run, charts, run_named, runs
@@ -38,6 +40,15 @@ class Served(Noun):
     """Mean reward with its 95 % interval, as of a success rate; None without one."""
 
 
+class Deployed(Noun):
+    """A checkpoint in a seat of the loop, with what was measured about it."""
+
+    policy: Policy
+    """The checkpoint."""
+    effect: Effect
+    """Tasks done with it against the same tasks without it."""
+
+
 class TrainingPage(Page):
     """Runs and policies."""
 
@@ -48,8 +59,10 @@ class TrainingPage(Page):
     """Folders that cannot be read."""
     folder: str
     """Where runs are looked for."""
+    deployed: tuple[Deployed, ...]
+    """Checkpoints that serve, have served, or want to, newest first."""
     served: tuple[Served, ...]
-    """Policies of the newest sessions."""
+    """What served the newest sessions."""
     recent: int = RECENT
     """How many newest sessions these are."""
 
@@ -138,25 +151,32 @@ class Training:
         ]
 
     async def _training(self, request: web.Request) -> web.StreamResponse:
-        found, broken = await asyncio.to_thread(runs, self._folder)
+        found, broken = await asyncio.to_thread(runs, self._folder, await self._progress.runs())
+        deployed = tuple(
+            Deployed(policy=policy, effect=effect_of(policy.evidence)) for policy in await self._progress.deployed()
+        )
         served = tuple(
             Served(line=line, reward=wilson(line.reward, line.rewarded) if line.rewarded else None)
             for line in await self._progress.policies()
         )
         return answer(
             request,
-            TrainingPage(runs=tuple(found), broken=tuple(broken), folder=self._folder.name, served=served),
+            TrainingPage(
+                runs=tuple(found), broken=tuple(broken), folder=self._folder.name, deployed=deployed, served=served
+            ),
         )
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
-        run = await asyncio.to_thread(run_named, self._folder, request.match_info["name"])
+        name = request.match_info["name"]
+        run = await asyncio.to_thread(run_named, self._folder, name, await self._progress.runs())
         if run is None:
             raise Refusal(404, "There is no such run.")
-        return answer(request, RunPage(run=run, charts=await asyncio.to_thread(charts, self._folder, run.name)))
+        drawn = await asyncio.to_thread(charts, self._folder, run.name) if run.here else ()
+        return answer(request, RunPage(run=run, charts=drawn))
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         head = await self._browser.session(request.match_info["id"])
-        known, _ = await asyncio.to_thread(runs, self._folder)
+        known, _ = await asyncio.to_thread(runs, self._folder, await self._progress.runs())
         trained = tuple(run.name for run in known if head.id in run.manifest.sessions)
         if head.last_seq > MOST_EVENTS:
             why = f"It has {head.last_seq:,} events; `atlas train inspect` shows the rows of such sessions."

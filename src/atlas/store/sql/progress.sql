@@ -48,3 +48,9 @@ SELECT s.policy, count(*) AS sessions, count(s.reward_value) AS rewarded, coales
     max(s.created_at) AS last
 FROM (SELECT * FROM sessions WHERE lane IS NOT NULL ORDER BY created_at DESC, uid DESC LIMIT $1) AS s
 GROUP BY s.policy ORDER BY max(s.created_at) DESC LIMIT 100;
+
+-- name: progress_deployed
+SELECT policy FROM policies ORDER BY created_at DESC, id DESC LIMIT $1;
+
+-- name: progress_runs
+SELECT manifest FROM training_runs ORDER BY started_at DESC, id DESC LIMIT $1;
