@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from atlas.models.text import one_line
+from atlas.schema import content_hash
 from atlas.schema.errors import ConfigError
+
+GENERATED = "generated_factories"
+"""The module that `atlas env init` writes to `.atlas/`."""
 
 
 def load_object(path: str, *, root: Path | None = None) -> object:
@@ -22,7 +28,10 @@ def load_object(path: str, *, root: Path | None = None) -> object:
     if root is not None and str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
-        found: object = importlib.import_module(module_name)
+        if root is not None and module_name == GENERATED:
+            found: object = _generated(root.resolve() / ".atlas" / f"{GENERATED}.py")
+        else:
+            found = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{path!a} cannot be imported: there is no module {error.name!a}.",
@@ -37,3 +46,20 @@ def load_object(path: str, *, root: Path | None = None) -> object:
             raise ConfigError(f"{module_name} has no {attribute!a}.", "Correct the import path.")
         found = getattr(found, name)
     return found
+
+
+def _generated(file: Path) -> ModuleType:
+    """The module of one project; two projects in one process have one each."""
+    name = f"{GENERATED}_{content_hash(str(file))[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None or not file.exists():
+        raise ModuleNotFoundError(f"no {file}", name=f".atlas/{GENERATED}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "See the agent learn: no key, no network, under two minutes."),
     "quickstart": Entry("demo", "The same, by the name that users of earlier SDKs know."),
+    "env": Entry("env", "Find the agent in a project and write a configuration that runs it."),
     "run": Entry("run", "Take one task through the loop and print its answer."),
     "resume": Entry("resume", "Continue an interrupted session without paying twice."),
     "replay": Entry("replay", "Play a recorded session again, offline, or with one thing changed."),

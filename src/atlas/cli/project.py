@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas.store import Safety, Store
 
 CONFIG_NAME = "atlas.yaml"
+GENERATED_CONFIG = Path(".atlas", "generated_config.yaml")
 
 Given = ParamSpec("Given")
 
@@ -104,7 +105,8 @@ def project_options(function: Callable[Concatenate[Project, Given], None]) -> Ca
     def with_project(
         config: Path | None, path: Path, variables: tuple[str, ...], *given: Given.args, **named: Given.kwargs
     ) -> None:
-        project = Project(path, config or path / CONFIG_NAME, named=config is not None, variables=variables)
+        file = config or default_config(path)
+        project = Project(path, file, named=config is not None, variables=variables)
         function(project, *given, **named)
 
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -112,10 +114,20 @@ def project_options(function: Callable[Concatenate[Project, Given], None]) -> Ca
     for option in (
         click.option("--env", "variables", multiple=True, metavar="KEY=VALUE", help="Set an environment variable."),
         click.option("--path", type=folder, default=Path(), help="The project's folder, with .env and .atlas/."),
-        click.option("--config", type=click.Path(path_type=Path), help=f"Default: {CONFIG_NAME} in that folder."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            help=f"Default: {CONFIG_NAME} there, else what `atlas env init` wrote.",
+        ),
     ):
         decorated = option(decorated)
     return decorated
+
+
+def default_config(folder: Path) -> Path:
+    """`atlas.yaml`; where there is none, what `atlas env init` wrote, if it was there."""
+    written = folder / GENERATED_CONFIG
+    return written if written.exists() and not (folder / CONFIG_NAME).exists() else folder / CONFIG_NAME
 
 
 def read_environment(folder: Path, variables: tuple[str, ...] = ()) -> None:

@@ -32,7 +32,7 @@ object for each event before it. Ctrl-C leaves a session that `atlas resume` con
 class Options(TypedDict):
     """The options of `atlas run`."""
 
-    task: str
+    task: str | None
     lane: Lane | None
     learning_key: str
     tenant: str
@@ -45,7 +45,7 @@ class Options(TypedDict):
 
 @click.command("run", epilog=EPILOG)
 @project_options
-@click.option("--task", required=True, help="What is asked; - reads it from stdin.")
+@click.option("--task", help="What is asked; - reads it from stdin. Default: the task that `atlas env init` kept.")
 @click.option("--lane", "--mode", type=click.Choice(LANES), help="This lane, whatever the router would say.")
 @click.option("--learning-key", default="default", show_default=True, help="Groups sessions that learn together.")
 @click.option("--tenant", default="default", show_default=True, help="Owner of the session and its memory.")
@@ -60,20 +60,31 @@ def command(context: click.Context, project: Project, **given: Unpack[Options]) 
 
     The agent is what the configuration says, or the PROGRAM behind two dashes.
     """
+    from atlas.cli.discovered import current_discovery, keep_run
     from atlas.cli.play import Manner, play
     from atlas.schema import Task
 
-    said = sys.stdin.buffer.read() if given["task"] == "-" else given["task"].encode("utf-8", "surrogateescape")
+    known = current_discovery(project)
+    task = given["task"] or (known.task if known else None)
+    if task is None:
+        raise click.UsageError("Missing option '--task'.")
+    said = sys.stdin.buffer.read() if task == "-" else task.encode("utf-8", "surrogateescape")
     prompt = said.decode("utf-8", "replace")  # bytes that are no UTF-8 become replacement characters
     if not prompt.strip():
         raise click.BadParameter("the task is empty", param_hint="--task")
     config = _configured(project, given)
     asked = Task(prompt=prompt, learning_key=given["learning_key"], tenant=given["tenant"])
 
-    async def begin(runtime: Runtime) -> Running:
-        return await runtime.start(asked, lane=given["lane"], metadata=config.metadata)
+    begun: list[Running] = []
 
-    context.exit(play(config, project.folder, begin, Manner(stream=given["stream"], as_json=given["as_json"])))
+    async def begin(runtime: Runtime) -> Running:
+        begun.append(await runtime.start(asked, lane=given["lane"], metadata=config.metadata))
+        return begun[0]
+
+    code = play(config, project.folder, begin, Manner(stream=given["stream"], as_json=given["as_json"]))
+    if known is not None and begun:
+        keep_run(project.folder, begun[0].events)
+    context.exit(code)
 
 
 def _configured(project: Project, given: Options) -> AtlasConfig:

@@ -88,3 +88,6 @@ DELETE FROM leases WHERE owner = $1;
 
 -- name: sweep
 SELECT atlas_sweep();
+
+-- name: discovered
+INSERT INTO discovery_runs (project_root, task, payload) VALUES ($1, $2, $3::jsonb);
