@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 from pydantic import ValidationError
 
@@ -36,7 +38,7 @@ def look(order: Order, *, timeout_s: float, variables: Mapping[str, str]) -> Loo
     result, told = os.pipe()
     life, held = os.pipe()
     try:
-        with tempfile.TemporaryDirectory(prefix="atlas-look-") as home:
+        with _unreadable(), tempfile.TemporaryDirectory(prefix="atlas-look-") as home:
             code, text = _run(order, timeout_s, _environment(home, variables), (result, told, life))
     finally:
         for descriptor in (result, life, held):
@@ -45,6 +47,20 @@ def look(order: Order, *, timeout_s: float, variables: Mapping[str, str]) -> Loo
         return Look.model_validate_json(text)
     except ValidationError:
         return Look(ok=False, error=_why(code, timeout_s, said=bool(text)))
+
+
+@contextmanager
+def _unreadable() -> Generator[None]:
+    """While the child lives no process of the same user can read our environment: Linux, prctl(2), PR_SET_DUMPABLE."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(warden.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(warden.PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def _run(order: Order, timeout_s: float, environment: dict[str, str], pipes: tuple[int, int, int]) -> tuple[int, bytes]:

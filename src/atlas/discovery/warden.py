@@ -21,13 +21,16 @@ from contextlib import suppress
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
 DATA_BYTES = 4 * 2**30
 FILE_BYTES = 16 * 2**20
 PROCESSES = 512
 INNER_UID = 1000
 """Who the command is inside: nobody special, so that it loses at once what a namespace's first user may do."""
+
+NOBODY = 65534
+"""Who the command is where root starts it and the kernel gives no namespaces."""
 
 POLL_S = 0.02
 OUT_OF_TIME = 124
@@ -75,6 +78,10 @@ def _become(libc: ctypes.CDLL, command: list[str], folder: str, *, seconds: floa
             if libc.mount(b"tmpfs", b"/proc", b"tmpfs", 0, b"size=4k") != 0:
                 os._exit(126)  # its master's environment could be read there
             resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
+        elif os.getuid() == 0:  # root could read its master's environment
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
         cpu = int(seconds) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
