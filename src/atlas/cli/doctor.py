@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
 import shutil
 import sys
 import time
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
 
-from atlas.cli.app import FAILED, OK, code_of
-from atlas.cli.project import Project, project_options
+from atlas.cli.app import FAILED, OK, USAGE, code_of
+from atlas.cli.discovered import current_discovery
+from atlas.cli.project import GENERATED_CONFIG, Project, project_options
 
 if TYPE_CHECKING:
     from atlas.config import AtlasConfig, LLMConfig
@@ -72,7 +75,9 @@ async def _checks(project: Project) -> list[Check]:
         checks.append(await _checked("configuration", read))
     else:
         checks.append(Check("configuration", f"none ({project.file}); run() and `atlas demo` need none"))
+    checks += await _discovery(project)
     if configured:
+        checks.append(await _checked("agent", lambda: _agent(configured[0], project.folder)))
         checks += await _seats(configured[0], project.folder)
     if not configured or configured[0].storage is not None:
         checks.append(await _checked("database", lambda: _database(project)))
@@ -97,6 +102,40 @@ def _python() -> Check:
     return Check("python", f"{version}; Atlas needs {first[0]}.{first[1]} or newer, below {last[0]}.{last[1]}", FAILED)
 
 
+async def _discovery(project: Project) -> list[Check]:
+    """Whether what `atlas env init` found is still there, and what it needs; nothing where it has not been."""
+    from atlas.discovery import read_record
+
+    if project.file != project.folder / GENERATED_CONFIG:
+        return []
+
+    async def look() -> str:
+        discovered = current_discovery(project)
+        names = [chosen.candidate.label for chosen in discovered.chosen] if discovered else []
+        return ", ".join(names) or "no record; run: atlas env init"
+
+    checks = [await _checked("discovery", look)]
+    discovered = read_record(project.folder) if checks[0].code == OK else None
+    for library in discovered.frameworks if discovered else ():
+        if not _importable(library):
+            checks.append(Check(f"library {library}", "not installed; the project imports it", USAGE))
+    unset = [key for key in (discovered.keys if discovered else ()) if not os.environ.get(key)]
+    if unset:
+        where = project.folder / ".env"
+        checks.append(
+            Check("keys of the project", f"not set: {', '.join(unset)}; what the agent needs goes to {where}")
+        )
+    return checks
+
+
+def _importable(library: str) -> bool:
+    """Whether a module is there; only the packages above it are imported."""
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 async def _seats(config: AtlasConfig, folder: Path) -> list[Check]:
     """Each seat's model is opened, which needs its key or file, and not called."""
     from atlas.config import Seat
@@ -109,6 +148,19 @@ async def _seats(config: AtlasConfig, folder: Path) -> list[Check]:
         checks.append(await _checked(seat, partial(_model, llm, http, folder)) if llm else Check(seat, "no model"))
     await http.close()
     return checks
+
+
+async def _agent(config: AtlasConfig, folder: Path) -> str:
+    """Its name, and what it lets Atlas see and do; the user's module is imported for it."""
+    from atlas.models import HttpPool
+    from atlas.runtime.seats import Models, open_agent
+
+    models = Models(config, HttpPool(), folder)
+    try:
+        agent = open_agent(config, models, folder, given=None, user_loop=None)
+        return f"{agent.name}: {agent.abilities.level}"
+    finally:
+        await models.close()
 
 
 async def _model(llm: LLMConfig, http: HttpPool, folder: Path) -> str:
