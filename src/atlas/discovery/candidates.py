@@ -14,6 +14,10 @@ _MARKED, _OBJECT, _FACTORY, _CREW, _WORLD = 100, 80, 75, 74, 70
 _CALLING, _CLASS, _NAMED, _SCRIPT = 50, 46, 35, 20
 
 
+_MAKES = ("build", "make", "create", "get_", "is_", "has_", "test_", "format", "parse", "load")
+"""How a function's name begins that answers nothing."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A candidate in the making."""
@@ -94,7 +98,7 @@ def _objects(module: Module, node: ast.Assign | ast.AnnAssign, used: set[str]) -
     for target in targets:
         if library and isinstance(target, ast.Name):
             why, score = [f"an agent of {library}"], _OBJECT
-            if target.id in used:
+            if target.id in used and library != "langgraph":  # a graph that is invoked is often part of another
                 why, score = [*why, "it is run in this file"], score + 8
             if isinstance(node.value, ast.Call) and any(each.arg == "handoffs" for each in node.value.keywords):
                 why, score = [*why, "it hands off to others"], score + 5
@@ -143,7 +147,7 @@ def _function(module: Module, node: Function, used: set[str]) -> Found | None:
     takes_text = first.arg in PROMPT_NAMES or _annotated_text(first)
     named = any(word in node.name.lower() for word in AGENT_WORDS)
     extra = tuple(_beside_prompt(node))
-    if not takes_text or node.name == "main":
+    if not takes_text or node.name == "main" or node.name.startswith(_MAKES):
         return None
     if calls_a_model(module, node):
         why = ["takes a prompt and calls a model"]

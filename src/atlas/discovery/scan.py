@@ -12,6 +12,7 @@ from atlas.discovery import reading
 from atlas.discovery.candidates import candidates
 from atlas.discovery.facts import Candidate, Place, Scan, Skipped
 from atlas.discovery.known import LIBRARIES
+from atlas.discovery.manifests import named_graphs
 from atlas.schema.errors import DiscoveryError
 
 MAX_FILES = 5000
@@ -57,7 +58,7 @@ def scan(root: Path) -> Scan:
             modules[name] = reading.read(source)
         except (OSError, ValueError) as error:
             skipped.append(Skipped(file=name, reason=str(error) or type(error).__name__))
-    return _told(modules, files, skipped)
+    return _told(root, modules, files, skipped)
 
 
 def scan_file(root: Path, name: str) -> tuple[Candidate, ...]:
@@ -77,22 +78,40 @@ def hash_of(path: Path) -> str | None:
         return None
 
 
-def _told(modules: dict[str, reading.Module], files: dict[str, str], skipped: list[Skipped]) -> Scan:
+def _told(root: Path, modules: dict[str, reading.Module], files: dict[str, str], skipped: list[Skipped]) -> Scan:
     own = frozenset(_own_names(modules))
     libraries = {name: reading.libraries(module, own) for name, module in modules.items()}
-    found = [each for name, module in modules.items() for each in _ranked(name, module, own)]
+    found = _distinct(each for name, module in modules.items() for each in _ranked(name, module, own))
+    told = {graph for folder in _folders(files, skipped) for graph in named_graphs(root, folder)}
+    found = [_told_by_manifest(each) if (each.file, each.name) in told else each for each in found]
     imported = sorted({library for found in libraries.values() for library in found})
     read = {name for module in modules.values() for name in reading.keys(module)}
     return Scan(
         files=files,
         skipped=tuple(skipped),
         frameworks=tuple(imported),
-        candidates=tuple(sorted(found, key=lambda each: (-each.score, each.file, each.line))),
+        candidates=tuple(sorted(found, key=lambda each: (-each.score, each.file, -each.line))),
         prompts=_places(modules, reading.prompts),
         tools=_places(modules, reading.tools),
         models=tuple(sorted({model for module in modules.values() for model in reading.models(module)})),
         keys=tuple(sorted(read.union(*(LIBRARIES[name] for name in imported)))),
     )
+
+
+def _distinct(found: Iterable[Candidate]) -> list[Candidate]:
+    """One candidate for each name: of several definitions the last counts, as it does for Python."""
+    return list({(each.role, each.file, each.name): each for each in found}.values())
+
+
+def _folders(files: Iterable[str], skipped: Iterable[Skipped]) -> set[str]:
+    """Folders of the project that may hold a manifest: those above a Python file, the root included."""
+    names = (*files, *(each.file for each in skipped))
+    return {"."} | {parent.as_posix() for name in names for parent in Path(name).parents}
+
+
+def _told_by_manifest(found: Candidate) -> Candidate:
+    why = (*found.why, "named in langgraph.json")
+    return found.model_copy(update={"score": max(95, found.score + 10), "why": why})
 
 
 def _ranked(file: str, module: reading.Module, own: frozenset[str]) -> Iterator[Candidate]:
