@@ -5,7 +5,7 @@ its master has died, the seconds, a folder to run in, and the command. On Linux 
 for users, processes, network and mounts where the kernel allows it: it has no network, sees no other process, and ends
 as a whole. Elsewhere its descendants are found and ended one by one.
 
-Source: Linux manual pages namespaces(7), user_namespaces(7), pid_namespaces(7), prctl(2).
+How: the Linux manual pages namespaces(7), user_namespaces(7), pid_namespaces(7) and prctl(2).
 """
 
 from __future__ import annotations
