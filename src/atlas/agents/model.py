@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from atlas.agents.answers import output_of
 from atlas.agents.base import Abilities, Output, Turn
 from atlas.agents.gate import Gate
-from atlas.agents.tools import Tool
+from atlas.agents.tools import AnyTool
 from atlas.models import Caller, Model, OnText, ask_json
 from atlas.schema import Message, Request, ToolCall, ToolUse
 from atlas.schema.errors import AgentError, ConfigError, ToolError
@@ -27,7 +27,7 @@ class ModelAgent:
         model: Model,
         *,
         system_prompt: str = "",
-        tools: Sequence[Tool] = (),
+        tools: Sequence[AnyTool] = (),
         tool_choice: str = "auto",
         max_tool_rounds: int = 12,
         gate: Gate | None = None,

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypeVar
+from typing import Annotated, Any, NotRequired, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -50,6 +50,21 @@ def tool(*, name: str | None = None, description: str | None = None, effect: Eff
         return function
 
     return mark
+
+
+class AnyTool(Protocol):
+    """What a model may call: a Python callable, or a tool of an MCP server."""
+
+    spec: ToolSpec
+    """As the model sees it."""
+
+    async def run(self, call: ToolCall) -> str:
+        """What it returns.
+
+        Raises:
+            ToolError: it failed; one line, for the model to read.
+        """
+        ...
 
 
 class Tool:

@@ -31,6 +31,29 @@ class ToolConfig(Block):
         return {"import_path": value} if isinstance(value, str) else value
 
 
+class McpServerConfig(Block):
+    """A server of tools that speaks the Model Context Protocol; one session is kept for the agent's life."""
+
+    name: str
+    """How errors call it."""
+    command: tuple[str, ...] = ()
+    """A program that speaks it over stdin and stdout, and its arguments."""
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Variables added to the program's environment."""
+    url: str | None = None
+    """Or the address of a server that speaks it over HTTP."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Request headers; `${NAME}` is read from the environment."""
+    tools: tuple[str, ...] | None = None
+    """Only these of its tools; None takes all."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpServerConfig:
+        if bool(self.command) == (self.url is not None):
+            raise ValueError("give either command or url")
+        return self
+
+
 class ModelAgentConfig(Block):
     """A model with tools; `llm.provider` says whose. The two names mean the same."""
 
@@ -42,6 +65,8 @@ class ModelAgentConfig(Block):
     """Its role; it stands in front of every conversation. None takes the one that ships with Atlas."""
     tools: tuple[ToolConfig, ...] = ()
     """Functions it may call."""
+    tool_servers: tuple[McpServerConfig, ...] = ()
+    """MCP servers whose tools it may call; they need the package `mcp`."""
     llm: LLMConfig
     """Its model."""
 

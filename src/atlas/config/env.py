@@ -31,7 +31,9 @@ def may_read_environment(path: Path) -> bool:
         return True
     if path[-1:] == ("api_base",) and path[:-1] in _LLM_BLOCKS:
         return True
-    return path[-2:-1] == ("headers",) and (path[:-2] in (("agent",), ("telemetry",)) or path[:-2] in _LLM_BLOCKS)
+    return path[-2:-1] == ("headers",) and (
+        path[:-2] in (("agent",), ("telemetry",)) or path[:-2] in _LLM_BLOCKS or path[:2] == ("agent", "tool_servers")
+    )
 
 
 def expand_env(text: str, environ: Mapping[str, str] | None = None) -> str:

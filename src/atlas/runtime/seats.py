@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from atlas.agents import (
     Agent,
+    AnyTool,
     Gate,
     HttpAgent,
+    McpAgent,
+    McpSession,
     ModelAgent,
     ProcessAgent,
     Surroundings,
@@ -112,13 +115,19 @@ def _bare_agent(
     """The agent without a world."""
     match config.agent:
         case ModelAgentConfig() as agent:
-            return ModelAgent(
-                models.open(config.llm_of("student") or agent.llm),
-                system_prompt=agent.system_prompt or "",
-                tools=[Tool.load(tool, root=folder, loop=around.loop) for tool in agent.tools],
-                tool_choice=config.student.tool_choice,
-                gate=around.gate,
-            )
+            own = [Tool.load(tool, root=folder, loop=around.loop) for tool in agent.tools]
+
+            def make(more: Sequence[AnyTool]) -> ModelAgent:
+                return ModelAgent(
+                    models.open(config.llm_of("student") or agent.llm),
+                    system_prompt=agent.system_prompt or "",
+                    tools=[*own, *more],
+                    tool_choice=config.student.tool_choice,
+                    gate=around.gate,
+                )
+
+            sessions = [McpSession(server, folder=folder) for server in agent.tool_servers]
+            return McpAgent(make, sessions) if sessions else make(())
         case PythonAgentConfig() as agent:
             return agent_of(load_object(agent.target, root=folder), around, where=agent.target)
         case HttpAgentConfig() as agent:

@@ -53,7 +53,8 @@ def _hooked(options: Any, desktop: Desktop) -> Any:
         return {}
 
     hooks: dict[Any, list[Any]] = {name: list(matchers) for name, matchers in (options.hooks or {}).items()}
-    for name, hook in (("PreToolUse", before), ("PostToolUse", after), ("PostToolUseFailure", failed)):
+    ours: dict[Any, Any] = {"PreToolUse": before, "PostToolUse": after, "PostToolUseFailure": failed}
+    for name, hook in ours.items():
         hooks.setdefault(name, []).append(HookMatcher(hooks=[hook]))
     return dataclasses.replace(options, hooks=hooks)
 
