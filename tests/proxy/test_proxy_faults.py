@@ -128,6 +128,24 @@ async def test_a_database_that_is_away_at_the_start_is_waited_for_behind_the_cal
     assert (await client.session()).task.prompt == "Back?"
 
 
+async def test_a_start_does_not_wait_for_ever_for_a_database(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "OPENING_S", 0.1)
+    up = asyncio.Event()
+
+    async def opened(*_: Any, **__: Any) -> MemoryStore:
+        await up.wait()
+        return MemoryStore()
+
+    monkeypatch.setattr("atlas.runtime.build.open_store", opened)
+    client = await serve()
+    assert (await client.say(user("Weather?")))["content"] == "It is sunny."
+    assert "did not open" in client.opened.sessions.counts().store
+    up.set()
+    await asyncio.sleep(0.1)
+    await client.say(user("Back?"))
+    assert (await client.session()).task.prompt == "Back?"
+
+
 async def test_a_dead_upstream_is_told_in_the_protocols_own_words(serve: Serve) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -117,6 +117,22 @@ async def test_a_quiet_session_is_over_and_one_that_uses_tools_is_not(serve: Ser
     assert done[1].answer == "{}"  # it ended with a call, and has answered by it
 
 
+async def test_a_burst_of_agents_is_recorded_whole(serve: Serve) -> None:
+    client = await serve()
+    client.upstream.play(reply(chat("Fine.")))
+
+    async def agent(number: int) -> None:
+        asked = user(f"Task {number}")
+        said = await client.say(asked)
+        await client.say(asked, said, user("And?"))
+
+    await asyncio.gather(*map(agent, range(300)))
+    done = await client.sessions()
+    assert sorted(one.task.prompt for one in done) == sorted(f"Task {number}" for number in range(300))
+    assert {one.total_usage.calls for one in done} == {2}
+    assert client.opened.sessions.counts().unrecorded == 0
+
+
 async def test_a_client_names_its_key_and_never_its_tenant(serve: Serve) -> None:
     client = await serve(proxy={"learning_key": "shop"})
     await client.say(user("A"))

@@ -55,6 +55,7 @@ class Passage:
         self, request: web.BaseRequest, upstream: Upstream, path: str, raw: bytes, dialect: Dialect
     ) -> web.StreamResponse:
         """Pass on a call of a model, as part of its session."""
+        await upstream.admit()
         self._sessions.count("calls")
         flight = Flight(upstream, upstream.headers(request.headers, self._token), path, raw)
         flight.call = call = await self._read(request.headers, upstream, raw, dialect)

@@ -26,6 +26,8 @@ PATIENCE_S = 0.8
 """Longest that Atlas's own parts may hold up a call, each time they are asked."""
 PROBE_S = 30.0
 """The same where a call may wait for the probe's word on the lane."""
+OPENING_S = 10.0
+"""How long a start waits for the store."""
 REST_S = 5.0
 """After a failure of its own parts the proxy passes calls on unrecorded for so long."""
 REPAIRS = 20
@@ -69,12 +71,14 @@ class Sessions:
         Raises:
             ConfigError: what the configuration names is unusable.
         """
-        try:
-            self._runs(await self._open_runtime())
-        except StoreError as error:
-            log.error("Nothing is recorded yet: %s", error)
-            self._state = str(error)
-            self._behind_calls(self._open_later())
+        opening = asyncio.ensure_future(self._open_runtime())
+        await asyncio.wait([opening], timeout=OPENING_S)
+        if not opening.done():
+            self._opens_later(opening, f"The store did not open within {OPENING_S:g} s.")
+        elif isinstance(error := opening.exception(), StoreError):
+            self._opens_later(None, str(error))
+        else:
+            self._runs(opening.result())
 
     def count(self, what: Counted) -> None:
         """Note what became of a call."""
@@ -157,14 +161,20 @@ class Sessions:
         self._shelf = Shelf(runtime.store, history=HISTORY)
         self._state = "up"
 
-    async def _open_later(self) -> None:
+    def _opens_later(self, opening: asyncio.Future[Runtime] | None, why: str) -> None:
+        log.error("Nothing is recorded yet: %s", why)
+        self._state = why
+        self._behind_calls(self._open_later(opening))
+
+    async def _open_later(self, opening: asyncio.Future[Runtime] | None) -> None:
         while self._runtime is None:
-            await asyncio.sleep(REST_S)
+            if opening is None:
+                await asyncio.sleep(REST_S)
             try:
-                self._runs(await self._open_runtime())
+                self._runs(await (opening or self._open_runtime()))
                 log.warning("Calls are recorded from now on.")
             except AtlasError as error:
-                self._state = str(error)
+                self._state, opening = str(error), None
 
     async def _begin(self, runtime: Runtime, call: Call) -> Conversation:
         door = self._door(call.labels.session)

@@ -69,6 +69,10 @@ class Upstream:
         """What must never be recorded."""
         return tuple(value.removeprefix("Bearer ") for value in (self._key or {}).values())
 
+    async def admit(self) -> None:
+        """Wait for a place in the flow of calls that begin; hardly ever, but in a burst."""
+        await self._http.admit()
+
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> aiohttp.ClientResponse:
