@@ -38,11 +38,13 @@ class Surroundings:
 
 
 def agent_of(found: object, around: Surroundings, *, where: str) -> Agent:
-    """The agent that an object is, or the one that a class or factory without arguments makes.
+    """The agent that an object is, by our own socket or a framework's, or that a factory without arguments makes.
 
     Raises:
         ConfigError: it is neither callable nor an agent of a framework that Atlas knows; `where` names it.
     """
+    if isinstance(found, Agent):
+        return found
     adapter = framework_of(found)
     if adapter is not None:
         module = importlib.import_module(f"atlas.agents.frameworks.{adapter}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -57,6 +57,7 @@ class Abilities(Noun):
         return " + ".join(("result", *(name for name, able in parts if able)))
 
 
+@runtime_checkable
 class Agent(Protocol):
     """Any student: a model with tools, a Python function, an HTTP service, a framework's agent."""
 

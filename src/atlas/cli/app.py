@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "replay": Entry("replay", "Play a recorded session again, offline, or with one thing changed."),
     "session": Entry("session", "List, show, approve, quarantine or delete sessions."),
     "view": Entry("view", "See sessions, lessons and costs in a browser, and review them."),
+    "mcp": Entry("mcp", "Offer playbooks to any agent that speaks MCP, and take outcomes."),
     "ingest": Entry("ingest", "Receive OpenTelemetry traces of other agents as sessions."),
     "proxy": Entry("proxy", "Let existing agents call models through Atlas: they only change their base URL."),
     "playbook": Entry("playbook", "Show, compare, review, roll back, export and import what was learnt."),

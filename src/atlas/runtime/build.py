@@ -44,12 +44,12 @@ async def open_runtime(
     *,
     folder: Path,
     bus: EventBus | None = None,
-    agent: Callable[..., Any] | None = None,
+    agent: Callable[..., Any] | Agent | None = None,
     user_loop: asyncio.AbstractEventLoop | None = None,
 ) -> Runtime:
     """A runtime for this configuration. `folder` is the user's project: paths and imports start there.
 
-    `agent` is the callable of `agent.type: given`; async code of the user runs on `user_loop`, where one is given.
+    `agent` is what `agent.type: given` stands for; async code of the user runs on `user_loop`, where one is given.
 
     Raises:
         ConfigError: something the configuration names is missing or unusable.

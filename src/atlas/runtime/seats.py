@@ -84,7 +84,7 @@ def open_agent(
     models: Models,
     folder: Path,
     *,
-    given: Callable[..., Any] | None,
+    given: Callable[..., Any] | Agent | None,
     user_loop: asyncio.AbstractEventLoop | None,
 ) -> Agent:
     """The user's agent.
@@ -110,7 +110,7 @@ def _bare_agent(
     models: Models,
     folder: Path,
     around: Surroundings,
-    given: Callable[..., Any] | None,
+    given: Callable[..., Any] | Agent | None,
 ) -> Agent:
     """The agent without a world."""
     match config.agent:
