@@ -1,4 +1,4 @@
-"""Forty small repositories: what is in them, and what discovery should make of them."""
+"""Some forty small repositories: what is in them, and what discovery should make of them."""
 
 # ruff: noqa: E501 - sources on one line each
 
@@ -104,6 +104,15 @@ REPOSITORIES: dict[str, Repository] = {
         {"flow.py": "from agents import Agent, Runner\nspanish = Agent(name='S')\ntriage = Agent(name='T', handoffs=[spanish])\n"
                     "def go():\n    Runner.run_sync(triage, 'x')\n"},
         "flow.py:triage", frameworks=("agents",), keys=("OPENAI_API_KEY",),
+    ),
+    "an agent below another": Repository(
+        {"a.py": "from pydantic_ai import Agent\nchief = Agent('openai:gpt-4o')\nhelper = Agent('openai:gpt-4o')\n"
+                 "@chief.tool_plain\nasync def ask(q: str) -> str:\n    return (await helper.run(q)).output\n"},
+        "a.py:chief",
+    ),
+    "a graph made by a function of the file": Repository(
+        {"g.py": "from langgraph.graph import StateGraph\ndef build():\n    g = StateGraph(dict)\n    return g.compile()\ngraph = build()\n"},
+        "g.py:graph",
     ),
     "own module called agents": Repository(
         {"agents.py": "class Agent:\n    pass\n", "x.py": "from agents import Agent\na = Agent()\n"}

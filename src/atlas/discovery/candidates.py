@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atlas.discovery.facts import Candidate, Kind, Role
-from atlas.discovery.known import AGENT_WORDS, ANSWERS, MARKS, PROMPT_NAMES, RUNS
+from atlas.discovery.known import AGENT_WORDS, ANSWERS, MARKS, PROMPT_NAMES, RUNS, TOOL_MARKS
 from atlas.discovery.reading import Function, Module, calls_a_model, decorator_name
 
 _MARKED, _OBJECT, _FACTORY, _CREW, _WORLD = 100, 80, 75, 74, 70
 _CALLING, _CLASS, _NAMED, _SCRIPT = 50, 46, 35, 20
 
+
+_MAIN = ("agent", "main_agent", "primary_agent", "root_agent")
+"""Names of the one agent among several."""
 
 _MAKES = ("build", "make", "create", "get_", "is_", "has_", "test_", "format", "parse", "load")
 """How a function's name begins that answers nothing."""
@@ -63,10 +66,11 @@ class Found:
 def candidates(module: Module) -> Iterator[Found]:
     """Everything at the top of the file that may be meant."""
     used = _used(module)
+    parts = _parts(module)
     for node in _top(module.tree):
         match node:
             case ast.Assign() | ast.AnnAssign():
-                yield from _objects(module, node, used)
+                yield from _objects(module, node, used, parts)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 yield from filter(None, (_marked(module, node) or _function(module, node, used),))
             case ast.ClassDef():
@@ -92,14 +96,18 @@ def _top(tree: ast.Module) -> Iterator[ast.stmt]:
                 yield node
 
 
-def _objects(module: Module, node: ast.Assign | ast.AnnAssign, used: set[str]) -> Iterator[Found]:
-    library = module.library(node.value)
+def _objects(module: Module, node: ast.Assign | ast.AnnAssign, used: set[str], parts: set[str]) -> Iterator[Found]:
+    library = module.library(node.value) or _made_here(module, node.value)
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     for target in targets:
         if library and isinstance(target, ast.Name):
             why, score = [f"an agent of {library}"], _OBJECT
+            if target.id in parts:
+                why, score = [*why, "a tool of another agent runs it"], score - 20
             if target.id in used and library != "langgraph":  # a graph that is invoked is often part of another
                 why, score = [*why, "it is run in this file"], score + 8
+            if target.id in _MAIN:
+                score += 2
             if isinstance(node.value, ast.Call) and any(each.arg == "handoffs" for each in node.value.keywords):
                 why, score = [*why, "it hands off to others"], score + 5
             yield Found("object", node, target.id, score, tuple(why), framework=library)
@@ -219,6 +227,29 @@ def _used(module: Module) -> set[str]:
             named = [owner, *node.args[:1]]
             used.update(each.id for each in named if isinstance(each, ast.Name))
     return used
+
+
+def _parts(module: Module) -> set[str]:
+    """Names that are run by a tool, so that another agent stands above them."""
+    parts: set[str] = set()
+    for node in module.tree.body:
+        if isinstance(node, Function) and any(_tail(module, each) in TOOL_MARKS for each in node.decorator_list):
+            body = ast.Module(body=node.body, type_ignores=[])  # the decorator names the agent above
+            parts.update(each.id for each in ast.walk(body) if isinstance(each, ast.Name))
+    return parts
+
+
+def _tail(module: Module, decorator: ast.expr) -> str:
+    return decorator_name(module, decorator).rpartition(".")[2]
+
+
+def _made_here(module: Module, node: ast.expr | None) -> str | None:
+    """The library of an agent that a function of this file makes."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        return None
+    name = node.func.id
+    maker = next((each for each in module.tree.body if isinstance(each, Function) and each.name == name), None)
+    return _returned_library(module, maker) if maker else None
 
 
 def _returned_library(module: Module, node: Function) -> str | None:

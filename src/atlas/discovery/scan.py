@@ -29,7 +29,9 @@ _IGNORED = frozenset(
         "migrations",
     }
 )  # fmt: skip
-_ASIDE = frozenset({"test", "tests", "testing", "docs", "doc", "benchmarks", "evals", "scripts", "tools", "tutorials"})
+_ASIDE = frozenset(
+    {"test", "tests", "testing", "docs", "doc", "benchmarks", "evals", "scripts", "tools", "tutorials", "extras", "wip"}
+)
 _ENTRY = frozenset({"agent", "main", "app", "graph", "bot", "__init__", "crew", "workflow"})
 
 
