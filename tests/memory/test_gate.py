@@ -220,3 +220,15 @@ def test_useless_entries_are_seldom_called_helpful(entry_of: EntryOf) -> None:
             (entry,) = observed(book.entries, seen, float(generator.random() < 0.7), RULES)
         promoted += entry.state == "active"
     assert promoted / 150 <= 0.05
+
+
+def test_with_many_lessons_the_promotion_by_e_bh_asks_for_more(entry_of: EntryOf) -> None:
+    """Ten are measured: one alone needs an e-value of 200 then, and twenty where its neighbours are as good."""
+    others = [entry_of(str(n), id=str(n)) for n in range(9)]
+    strong = Evidence(n_with=20, successes_with=20, n_without=9, log_e_help=np.log(60.0))
+    mine = entry_of(evidence=strong)
+    fdr = MemoryRules(promotion="fdr")
+    assert observed((mine, *others), told(mine, odds=1.0), 1.0, fdr)[0].state == "trial"
+    assert observed((mine, *others), told(mine, odds=1.0), 1.0, RULES)[0].state == "active"
+    proven = [entry.model_copy(update={"evidence": strong, "state": "active"}) for entry in others]
+    assert observed((mine, *proven), told(mine, odds=1.0), 1.0, fdr)[0].state == "active"

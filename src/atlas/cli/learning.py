@@ -150,7 +150,7 @@ def _guarantee_text(found: Guarantees, books: list[Playbook]) -> Iterator[str]:
     from atlas.runtime.telemetry.words import safe
 
     margin = f"{found.online.delta:g}"
-    yield f"key {safe(found.key)}: not worse with its lessons than without, but for {margin} of reward?"
+    yield f"key {safe(found.key)}: do its lessons cost less than {margin} of reward, if anything?"
     yield _statement("the caller's sessions", found.online)
     yield _statement("stored tasks done both ways", found.replayed)
     if found.unrewarded:

@@ -80,6 +80,9 @@ class LearningConfig(Block):
     gate: Literal["verified", "replay", "review"] = "verified"
     """verified: a lesson behind an executed check enters trial by itself; replay: one that passed the flip gate of
     `atlas learning gate`; review: a person decides."""
+    promotion: Literal["each", "fdr"] = "each"
+    """When a lesson in trial becomes active. each: its own e-value for help reaches 20; fdr: it is among those found
+    over all lessons of the playbook at a false discovery rate of 5 % (e-BH)."""
     compare: CompareConfig = CompareConfig()
     """Measuring a lesson in doubt by a second try."""
     flip_gate: FlipGateConfig = FlipGateConfig()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.evidence import SUCCESS, count, e_value, lift, observe, observe_pair
+from atlas.evidence import SUCCESS, count, e_bh, e_value, lift, observe, observe_pair
 from atlas.memory.curator import Lesson
 from atlas.memory.merge import entry_id
 from atlas.memory.recall import cost, cue_key
@@ -98,12 +98,23 @@ def observed(
     """
     odds = dict(recalled.propensities)
     pair = compared if compared is not None and compared.audience == recalled.audience else None
-    return tuple(
-        _moved(_informed(entry, recalled, reward, pair), rules)
-        if entry.id in odds and (entry.state in ("trial", "active") or _is_replayed(entry, recalled))
-        else entry
+    touched = {
+        entry.id
         for entry in entries
-    )
+        if entry.id in odds and (entry.state in ("trial", "active") or _is_replayed(entry, recalled))
+    }
+    informed = [_informed(entry, recalled, reward, pair) if entry.id in touched else entry for entry in entries]
+    helpful = _found_helpful(informed, rules)
+    return tuple(_moved(entry, rules, entry.id in helpful) if entry.id in touched else entry for entry in informed)
+
+
+def _found_helpful(entries: Sequence[Entry], rules: MemoryRules) -> frozenset[str]:
+    """The entries whose evidence for help suffices, each on its own or over all that are measured."""
+    measured = [entry for entry in entries if entry.state in ("trial", "active")]
+    logs = [entry.evidence.log_e_help for entry in measured]
+    if rules.promotion == "fdr":
+        return frozenset(measured[at].id for at in e_bh(logs, 1 / rules.promote_e))
+    return frozenset(entry.id for entry in measured if e_value(entry.evidence.log_e_help) >= rules.promote_e)
 
 
 def _is_replayed(entry: Entry, recalled: Recalled) -> bool:
@@ -151,7 +162,7 @@ def _refuted(entry: Entry, other: str) -> Entry:
     return _into(counted, "retired", f"refuted by an executed check: {other} was right instead")
 
 
-def _moved(entry: Entry, rules: MemoryRules) -> Entry:
+def _moved(entry: Entry, rules: MemoryRules, helps: bool) -> Entry:
     """The entry in the state its evidence asks for."""
     seen = entry.evidence
     harm, help_ = e_value(seen.log_e_harm), e_value(seen.log_e_help)
@@ -162,7 +173,7 @@ def _moved(entry: Entry, rules: MemoryRules) -> Entry:
     unpaid = _unpaid_rent(entry, rules)
     if unpaid:
         return _into(entry, "retired", unpaid)
-    if entry.state == "trial" and help_ >= rules.promote_e:
+    if entry.state == "trial" and helps:
         return _into(entry, "active", f"it helps: e-value {help_:.3g} after {_counts(seen)}")
     if entry.state == "trial" and _never_failed(seen, rules.promote_after):
         return _into(entry, "active", f"{seen.n_with} sessions saw it and none failed")

@@ -30,6 +30,9 @@ class MemoryRules(Noun):
     after the answer: the effect shows in about a quarter of the sessions."""
     promote_e: float = Field(default=20.0, gt=1)
     """E-value for help at which a trial becomes active: 20 errs in at most one of 20 useless entries, ever."""
+    promotion: Literal["each", "fdr"] = "each"
+    """each: an entry becomes active when its own e-value for help reaches `promote_e`; fdr: when it is among those that
+    e-BH finds over all measured entries of the playbook, so that of all active ones few are false."""
     promote_after: int | None = Field(default=None, ge=1)
     """Policy without a control arm: so many sessions saw the entry and none failed. None: evidence only."""
     harm_e: float = Field(default=20.0, gt=1)

@@ -27,6 +27,7 @@ def memory_of(config: AtlasConfig, models: Models, folder: Path) -> Memory:
     model = models.seat("curator") if learning.update_enabled else None
     rules = MemoryRules(
         gate=learning.gate,
+        promotion=learning.promotion,
         compares=learning.update_enabled and learning.compare.enabled and may_repeat(config, folder),
         rent_period=learning.rent.period,
         success_worth=learning.rent.success_worth_tokens,
