@@ -100,6 +100,40 @@ async def test_a_withheld_lesson_is_measured_the_other_way_round(tmp_path: Path)
         assert session.compared == Compared(audience="student", entry_id="sixty", shown=False, outcome=1.0)
 
 
+def judged_at_the_end(config: AtlasConfig, folder: Path) -> AtlasConfig:
+    """The same, with a check that is asked about the answer and not about each try."""
+    (folder / "final_check.py").write_text("def sixty(session):\n    return float('60' in session.answer)\n")
+    tree = config.model_dump(exclude_unset=True)
+    check = {"type": "python", "import_path": "final_check:sixty"}
+    return AtlasConfig.model_validate(tree | {"checks": [check]})
+
+
+async def test_a_teachers_wrong_word_is_not_held_against_a_lesson(tmp_path: Path) -> None:
+    """It rejects a right first try; nobody rejects the control, which is as right: the lesson changed nothing."""
+    rules: list[dict[str, object]] = [
+        {"when": "You write lessons", "reply": {"entries": []}},
+        {"when": "You verify", "reply": {"accepted": False, "guidance": "Say it again."}},
+        {"when": "", "reply": "The total is 60."},
+    ]
+    config = judged_at_the_end(settings(tmp_path, rules), tmp_path)
+    session, runtime = await played(config, tmp_path, helpful(), lane="paired")
+    assert session.compared == Compared(audience="student", entry_id="sixty", shown=True, outcome=1.0, served=1.0)
+    (entry,) = (await runtime.store.playbook("default", "default", "student")).entries
+    assert (entry.evidence.pairs, entry.evidence.pair_gain, entry.evidence.log_e_harm) == (1, 0.0, 0.0)
+
+
+async def test_a_wrong_first_try_that_the_teacher_let_pass_counts_as_wrong(tmp_path: Path) -> None:
+    rules: list[dict[str, object]] = [
+        {"when": "You write lessons", "reply": {"entries": []}},
+        {"when": "You verify", "reply": {"accepted": True, "guidance": None}},
+        {"when": "say sixty", "reply": "The total is 50."},
+        {"when": "Add", "reply": "The total is 60."},
+    ]
+    config = judged_at_the_end(settings(tmp_path, rules), tmp_path)
+    session, _ = await played(config, tmp_path, helpful(), lane="paired")
+    assert session.compared == Compared(audience="student", entry_id="sixty", shown=True, outcome=1.0, served=0.0)
+
+
 async def test_a_lesson_beyond_doubt_costs_nothing(tmp_path: Path) -> None:
     proven = helpful().model_copy(update={"evidence": helpful().evidence.model_copy(update={"log_e_harm": -2.0})})
     session, _ = await played(settings(tmp_path), tmp_path, proven)
@@ -173,3 +207,6 @@ def test_nobody_acts_in_the_world_twice_to_measure_a_lesson(
 def test_an_agent_whose_tools_nobody_sees_is_not_asked_twice(tmp_path: Path) -> None:
     config = AtlasConfig.model_validate({"agent": {"type": "python", "import_path": "a:b"}})
     assert not may_repeat(config, tmp_path)
+    server = {"name": "s", "command": ["serve"]}
+    agent = {"type": "openai", "llm": {"provider": "scripted", "model": "s.json"}, "tool_servers": [server]}
+    assert not may_repeat(AtlasConfig.model_validate({"agent": agent}), tmp_path)

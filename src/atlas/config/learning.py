@@ -37,7 +37,7 @@ class CompareConfig(Block):
     tools: Literal["none", "idempotent", "external"] = "none"
     """Which tools the second try may call. none: the agent is compared only if no tool of it has an effect in the
     world; idempotent: also tools that may be called twice; external: any, as for an agent in a sandbox. An agent of
-    type python or http_api, whose tools nobody sees, is compared with `external` only."""
+    any other type, or with tool servers, is compared with `external` only: nobody sees what its tools do."""
 
 
 class RentConfig(Block):

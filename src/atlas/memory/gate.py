@@ -129,7 +129,8 @@ def _informed(entry: Entry, recalled: Recalled, reward: float, pair: Compared | 
         odds = dict(recalled.propensities)[entry.id]
         seen = observe(entry.evidence, shown=shown, reward=reward, propensity=odds)
     elif pair is not None and pair.entry_id == entry.id:
-        with_it, without_it = (reward, pair.outcome) if shown else (pair.outcome, reward)
+        served = reward if pair.served is None else pair.served
+        with_it, without_it = (served, pair.outcome) if shown else (pair.outcome, served)
         seen = observe_pair(entry.evidence, shown=shown, with_it=with_it, without_it=without_it)
     else:
         seen = count(entry.evidence, shown=shown, reward=reward)

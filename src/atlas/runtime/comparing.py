@@ -107,13 +107,20 @@ class Comparing:
         subject = {"entry_id": recalled.compared or "", "shown": shown or recalled.against is not None}
         try:
             value = await self._played(session, other, trace, events)
+            served = await self._first_try(session, recalled, trace, events)
         except StoreError:
             raise
         except AtlasError as error:
             what = f"no control for lesson {recalled.compared}" if recalled.compared else "no control"
             await trace.record(Degraded(what=what, failure=Failure.of(error)))
             return
-        told = {"audience": recalled.audience, "against": recalled.against, "outcome": value, **subject}
+        told = {
+            "audience": recalled.audience,
+            "against": recalled.against,
+            "outcome": value,
+            "served": served,
+            **subject,
+        }
         await trace.record(Compared.model_validate(told))
 
     async def _other(self, session: Session, recalled: Recalled) -> Recalled | None:
@@ -129,14 +136,39 @@ class Comparing:
         found = tuple(entry for entry in book.entries if entry.id == recalled.compared)
         return recalled.model_copy(update={"shown": (*rest, *found)}) if found else None
 
-    async def _played(self, session: Session, recalled: Recalled, trace: Trace, events: Sequence[Event]) -> float:
-        control = ControlTrace(trace)
-        caller = Caller(
+    def _caller(self, control: ControlTrace, events: Sequence[Event]) -> Caller:
+        return Caller(
             control,
             journal=Journal(event for event in events if _reusable(event)),
             max_tokens=self._bounds.max_tokens,
             call_timeout_s=self._bounds.timeout_s,
         )
+
+    async def _first_try(
+        self, session: Session, recalled: Recalled, trace: Trace, events: Sequence[Event]
+    ) -> float | None:
+        """A student's first try under review, read by the judges as the second time was: a teacher's word on the one
+        and a judge's on the other would differ without any lesson. None where the session says it already."""
+        supervised = session.route is not None and session.route.lane != "auto"
+        known = session.reward is not None and any(step.attempt == 1 for step in session.reward.steps)
+        if recalled.audience != "student" or not supervised or known:
+            return None
+        first = session.attempts[0]
+        alone = session.model_copy(
+            update={"attempts": (first,), "reviews": (), "answer": first.output, "accepted": None, "reward": None}
+        )
+        return await self._value(alone, recalled, self._caller(ControlTrace(trace), events))
+
+    async def _value(self, session: Session, recalled: Recalled, caller: Caller) -> float:
+        reward = await self._judges.reward(session, caller)
+        value = outcome(session.model_copy(update={"reward": reward}), recalled.audience)
+        if value is None:
+            raise JudgeError(f"The control of session {session.id} has no reward.", reward.reason)
+        return value
+
+    async def _played(self, session: Session, recalled: Recalled, trace: Trace, events: Sequence[Event]) -> float:
+        control = ControlTrace(trace)
+        caller = self._caller(control, events)
         audience = recalled.audience
         lane: Lane = "auto" if audience == "student" or session.route is None else session.route.lane
         seen = session.model_copy(update={f"{audience}_memory": recalled})
@@ -144,16 +176,15 @@ class Comparing:
         played = await self._lanes[lane].play(scene)
         work = {"attempts": tuple(control.attempts), "reviews": tuple(control.reviews), "answer": played.answer}
         done = seen.model_copy(update={**work, "accepted": played.accepted, "reward": None, "plan": None})
-        reward = await self._judges.reward(done, caller)
-        value = outcome(done.model_copy(update={"reward": reward}), audience)
-        if value is None:
-            raise JudgeError(f"The control of session {session.id} has no reward.", reward.reason)
-        return value
+        return await self._value(done, recalled, caller)
 
 
 def _chosen(session: Session) -> Recalled | None:
-    """Whose lessons are to be measured. A teacher's have no effect where the teacher had no say."""
+    """Whose lessons are to be measured. A teacher's have no effect where the teacher had no say; a student's are not
+    measured in the coach lane, where a first try is a plan's step and no answer."""
     student, teacher = session.student_memory, session.teacher_memory
+    if student.compared is not None and session.route is not None and session.route.lane == "coach":
+        return None
     if student.compared is not None or student.against is not None:
         return student
     supervised = session.route is not None and session.route.lane != "auto"

@@ -49,6 +49,6 @@ def may_repeat(config: AtlasConfig, folder: Path) -> bool:
     """
     allowed = _REACH[config.learning.compare.tools]
     agent = config.agent
-    if not isinstance(agent, ModelAgentConfig):
+    if not isinstance(agent, ModelAgentConfig) or agent.tool_servers:  # What a server's tools do only it knows.
         return allowed == _REACH["external"]
     return all(_REACH[Tool.load(tool, root=folder).spec.effect] <= allowed for tool in agent.tools)

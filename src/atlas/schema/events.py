@@ -226,6 +226,8 @@ class Compared(Noun):
     """The version that the second time ran with, where versions were compared."""
     outcome: Score
     """What the second time says about the lesson's reader, as `memory.outcome` reads a session."""
+    served: Score | None = None
+    """What the session's own first try says when it is read as the second time was; None: what the session says."""
 
 
 class Learnt(Noun):
