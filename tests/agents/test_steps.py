@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from agents_kit import MemoryTrace, multiply, retried, turn
 
-from atlas.agents import AgentContext, Gate, ModelAgent, PythonAgent, StepRequest, Tool
+from atlas.agents import AgentContext, Gate, ModelAgent, PythonAgent, StepRequest, Surroundings, Tool, agent_of
 from atlas.models import Caller, Journal, ScriptedModel
 from atlas.schema import Message, ToolCall
-from atlas.schema.errors import AgentError, StoreError, ToolError
+from atlas.schema.errors import AgentError, ConfigError, StoreError, ToolError
 from atlas.schema.events import Body, ToolCalled
 
 
@@ -220,3 +220,35 @@ async def test_the_context_is_guidance_and_playbook(caller: Caller) -> None:
     assert output.text == "nothing"
     output = await PythonAgent(lambda prompt, ctx: ctx.context).act(retried("- count twice"), caller)
     assert output.text == "A reviewer found a problem: it is even.\n\nPlaybook:\n- count twice"
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), None])
+async def test_a_factory_that_takes_nothing_is_called_once(error: Exception | None, caller: Caller) -> None:
+    made: list[int] = []
+
+    def factory() -> Any:
+        made.append(1)
+        if error:
+            raise error
+        return lambda prompt: prompt.upper()
+
+    if error:
+        with pytest.raises(ConfigError, match="cannot be made: TypeError: x"):
+            agent_of(factory, Surroundings(), where="app:factory")
+        return
+    agent = agent_of(factory, Surroundings(), where="app:factory")
+    assert [(await agent.act(turn(prompt=word), caller)).text for word in ("a", "b")] == ["A", "B"]
+    assert made == [1]
+
+
+@pytest.mark.parametrize("made", [None, "text", 3])
+def test_what_is_no_agent_is_named(made: object) -> None:
+    with pytest.raises(ConfigError, match="app:thing"):
+        agent_of(lambda: made, Surroundings(), where="app:thing")
+    with pytest.raises(ConfigError, match="app:thing is not callable"):
+        agent_of(made, Surroundings(), where="app:thing")
+
+
+def test_an_agent_of_our_own_socket_is_taken_as_it_is() -> None:
+    own = ModelAgent(ScriptedModel([]))
+    assert agent_of(own, Surroundings(), where="x") is own

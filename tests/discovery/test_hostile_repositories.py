@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -73,6 +75,28 @@ def test_nothing_runs_without_a_word(tmp_path: Path, more: tuple[str, ...]) -> N
     assert (tmp_path / "ran").exists()
     record = json.loads((tmp_path / ".atlas" / "discover.json").read_text())
     assert record["agent"]["look"]["ok"] is True
+
+
+@pytest.mark.parametrize(("answer", "ran"), [("n", False), ("", False), ("y", True)])
+def test_on_a_terminal_it_asks(tmp_path: Path, answer: str, ran: bool) -> None:
+    (tmp_path / "atlas.yaml").write_text("agent: {type: python, import_path: 'a:b'}\nstorage: null\n")
+    (tmp_path / "agent.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').write('x')" + AGENT)
+    master, slave = pty.openpty()
+    command = [ATLAS, "env", "init", "--path", str(tmp_path)]
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+        os.close(slave)
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(master, 4096)
+        assert b"Import agent.py:agent in a child process" in said
+        assert not (tmp_path / "ran").exists()
+        os.write(master, answer.encode() + b"\n")
+        with suppress(OSError):  # how Linux tells that the other side is gone
+            while os.read(master, 4096):
+                pass
+    os.close(master)
+    assert process.returncode == 0
+    assert (tmp_path / "ran").exists() is ran
 
 
 def test_what_it_prints_goes_nowhere(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def agent_of(found: object, around: Surroundings, *, where: str) -> Agent:
     Raises:
         ConfigError: it is neither callable nor an agent of a framework that Atlas knows; `where` names it.
     """
-    if isinstance(found, Agent):
+    if isinstance(found, Agent) and not inspect.isclass(found):
         return found
     adapter = framework_of(found)
     if adapter is not None:

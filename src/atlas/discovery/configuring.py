@@ -11,7 +11,7 @@ from atlas.discovery.record import Discovered
 
 _HEAD = """\
 # Written by `atlas env init`. Yours to edit: it is not written over without a word.
-# Every key and its default: atlas config check --show
+# Every key and its default: atlas config check --show .atlas/generated_config.yaml
 """
 _TEACHER = """\
 # A teacher verifies the agent's answers, gives guidance, and is judge and curator where these name no model.
