@@ -150,7 +150,9 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only the person at this machine through."""
     gate = request.app[GATE]
     if not gate.known_host(request.headers.get("Host", "")):
-        return web.Response(status=403, text="This server does not go by that name.\n")
+        return web.Response(
+            status=403, text="This server does not go by that name; `atlas view --name` gives it another.\n"
+        )
     site = request.headers.get("Sec-Fetch-Site", "none")
     foreign = request.method not in SAFE_METHODS and site not in ("none", "same-origin")
     if foreign or not gate.own_origin(request.headers.get("Origin")):
