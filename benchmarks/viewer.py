@@ -171,7 +171,7 @@ def start(dsn: str, folder: Path) -> tuple[str, psutil.Process]:
     command = [sys.executable, "-m", "atlas", "view", "--no-open", "--port", "0", "--database-url", dsn]
     environment = {**os.environ, "ATLAS_VIEW_TOKEN": TOKEN}
     started = psutil.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
-    return started.stdout.readline().split("/?")[0], started
+    return started.stdout.readline().strip(), started
 
 
 def main() -> None:

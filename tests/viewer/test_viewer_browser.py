@@ -334,6 +334,16 @@ async def test_a_lesson_is_decided_and_rolled_back(stage: Stage) -> None:
     assert (book.version, len(book.entries)) == (4, 1)
 
 
+async def test_without_the_cookie_the_token_is_asked_for(stage: Stage) -> None:
+    async with stage.page("401 (Unauthorized)") as page:
+        await page.context.clear_cookies()
+        await page.goto("/learning")
+        await page.get_by_placeholder("Token").fill(stage.viewer.token)
+        await page.get_by_role("button", name="Open").click()
+        await page.get_by_role("heading", name="Learning and cost").wait_for()
+        assert page.url.endswith("/learning")
+
+
 async def test_dark_is_kept(stage: Stage) -> None:
     async with stage.page() as page:
         await page.goto("/sessions")

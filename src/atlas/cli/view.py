@@ -30,7 +30,7 @@ Examples:
 
 \b
 The printed address holds a token; whoever has it sees every session and may approve them. The token is drawn anew
-at each start, unless the environment gives one. Nothing on the pages is loaded from elsewhere.
+at each start, unless the environment gives one, which is not printed. Nothing on the pages is loaded from elsewhere.
 """
 
 
@@ -88,7 +88,7 @@ async def _serve(place: str | Path, project: Project, given: Options) -> None:
             await _listen(viewer, given["host"], given["port"])
             with announced(project.folder / STATE_FOLDER, viewer.origin):
                 address = f"{viewer.origin}{page}?token={viewer.token}"
-                click.echo(address)
+                click.echo(f"{viewer.origin}{page}" if token else address)  # A token that was given is not told again.
                 if _opens(given["opens"]):
                     await asyncio.to_thread(webbrowser.open, address)
                 await stop.wait()

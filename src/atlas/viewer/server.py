@@ -175,7 +175,7 @@ async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
 _LOCKED = Problem(
     status=401,
     message="This page needs the token.",
-    remedy="Open the address that `atlas view` printed when it started.",
+    remedy="Open the address that `atlas view` printed when it started, or give the token.",
 )
 
 
