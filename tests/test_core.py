@@ -88,12 +88,35 @@ def test_an_error_names_the_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"agent": "openai:", "config_path": None}, {"agent": str, "config_path": "x"}]
+    "arguments",
+    [
+        {},
+        {"agent": "openai:", "config_path": None},
+        {"agent": str, "config_path": "x"},
+        {"config_path": 123},
+        {"agent": str, "api_base": "http://localhost"},
+        {"agent": str, "lane": "fast"},
+        {"agent": str, "tenant": 5},
+        {"agent": str, "session_metadata": {1: 2}},
+        {"agent": str, "session_metadata": {"a": object()}},
+    ],
+    ids=str,
 )
 def test_wrong_arguments_are_told_in_one_line(arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
         run("x", **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task", [None, 5, "", "  \n"])
+def test_a_task_that_is_none_is_told(task: object) -> None:
+    with pytest.raises(ConfigError, match="task"):
+        run(task, agent=str)  # pyright: ignore[reportArgumentType] - that is the mistake
+
+
+def test_a_misspelt_argument_is_told_with_its_neighbour() -> None:
+    with pytest.raises(ConfigError, match="learning_keyy.*Did you mean learning_key"):
+        run("x", agent=str, learning_keyy="k")  # pyright: ignore[reportCallIssue] - that is the mistake
 
 
 def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +146,38 @@ def test_a_script_that_ends_at_once_still_gets_its_session_judged(tmp_path: Path
     assert (tmp_path / "judged").read_text() == "SHOUT"
     listed = subprocess.run([sys.executable, "-m", "atlas", "session", "list"], cwd=tmp_path, capture_output=True)
     assert re.search(rb"succeeded .*auto +1\.00", listed.stdout)
+
+
+async def test_run_plays_async_code_inside_a_running_event_loop() -> None:
+    async def agent(prompt: str) -> str:
+        await asyncio.sleep(0)
+        return prompt.upper()
+
+    assert run("shout", agent=agent).final_answer == "SHOUT"
+
+
+def test_loops_that_are_gone_leave_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "echoing.py").write_text("def echo(prompt):\n    return prompt\n")
+    (tmp_path / "echo.yaml").write_text(
+        "agent: {type: python, import_path: 'echoing:echo'}\nlearning: {enabled: false}\nstorage: {}\n"
+    )
+
+    def files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    asyncio.run(arun("warm up", "echo.yaml"))
+    before = files()
+    for number in range(30):
+        assert asyncio.run(arun(f"t{number}", "echo.yaml")).final_answer == f"t{number}"
+    assert files() - before < 30
+
+
+def test_functions_made_on_the_way_do_not_pile_up() -> None:
+    from atlas.core import _host  # pyright: ignore[reportPrivateUsage]
+    from atlas.runtime.host import KEPT_OPEN
+
+    for number in range(40):
+        assert run("x", agent=lambda prompt, n=number: f"{prompt}{n}").wait().final_answer == f"x{number}"
+    assert len(_host()._open) <= KEPT_OPEN  # pyright: ignore[reportPrivateUsage]

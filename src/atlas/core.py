@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pydantic import ValidationError
+from pydantic_core import to_json
 from typing_extensions import Unpack
 
 from atlas.config import AtlasConfig, config_for, load_config
-from atlas.runtime import Result, Running, Runtime, Service, open_runtime, result_of
-from atlas.runtime.telemetry import ConsoleTelemetryStreamer
-from atlas.schema import Lane, Task
+from atlas.runtime import Host, Order, Result
+from atlas.schema import LANES, Lane, Task
 from atlas.schema.errors import ConfigError
 
 __all__ = ["Result", "arun", "run"]
 
 AgentLike = str | Callable[..., Any]
 """`provider:model`, or a function (sync, async, generator) that takes a prompt."""
-
-EXIT_SECONDS = 60.0
-"""At interpreter exit: how long judging that is still under way may take."""
 
 
 class Options(TypedDict, total=False):
@@ -45,6 +42,9 @@ class Options(TypedDict, total=False):
     """Owner; memory is never shared between tenants."""
 
 
+_OFFERED = f"Offered are {', '.join(Options.__annotations__)}."
+
+
 def run(
     task: str | Task,
     config_path: str | Path | None = None,
@@ -55,15 +55,16 @@ def run(
     """Take a task through the loop and return its result; judging and learning go on behind it (`result.wait()`).
 
     Give one of `config_path` (a YAML file), `config`, or `agent`. Works in a script, in a thread and inside a running
-    event loop. `session_metadata["learning_key"]` groups sessions as the option does. `stream_progress` shows the
-    session while it runs; None shows it on a terminal only.
+    event loop; it blocks that loop, so async code of the user's runs in Atlas's own.
+    `session_metadata["learning_key"]` groups sessions as the option does. `stream_progress` shows the session while it
+    runs; None shows it on a terminal only.
 
     Raises:
         ConfigError: the configuration or an argument is wrong.
         ModelError, AgentError, StoreError: the session failed; `error.session_id` names its record.
         KeyboardInterrupt: Ctrl-C; the session is recorded as interrupted and can be resumed.
     """
-    future = _submit(_task(task, session_metadata, options), config_path, stream_progress, session_metadata, options)
+    future = _submit(task, config_path, stream_progress, session_metadata, options, None)
     try:
         return future.result()
     except KeyboardInterrupt:
@@ -82,34 +83,59 @@ async def arun(
 
     The user's async agent and tools run in the calling loop, everything else in Atlas's own.
     """
-    future = _submit(_task(task, session_metadata, options), config_path, stream_progress, session_metadata, options)
+    loop = asyncio.get_running_loop()
+    future = _submit(task, config_path, stream_progress, session_metadata, options, loop)
     return await asyncio.wrap_future(future)
+
+
+def _submit(
+    task: str | Task,
+    config_path: str | Path | None,
+    stream_progress: bool | None,
+    metadata: Mapping[str, Any] | None,
+    options: Options,
+    user_loop: asyncio.AbstractEventLoop | None,
+) -> Future[Result]:
+    _check(metadata, options)
+    asked = _task(task, metadata, options)
+    config, function = _configuration(config_path, options)
+    stream = sys.stderr.isatty() if stream_progress is None else stream_progress
+    return _host().submit(Order(config, function, user_loop, stream), asked, options.get("lane"), metadata)
+
+
+def _check(metadata: Mapping[str, Any] | None, options: Options) -> None:
+    """Hold what a caller gave against what is offered."""
+    for name in options:
+        if name not in Options.__annotations__:
+            near = get_close_matches(name, Options.__annotations__, n=1)
+            raise ConfigError(f"There is no argument {name}.", f"Did you mean {near[0]}?" if near else _OFFERED)
+    if options.get("lane") not in (None, *LANES):
+        raise ConfigError(f"There is no lane {options.get('lane')!r}.", f"Lanes are {', '.join(LANES)}.")
+    if metadata is not None and not _storable(metadata):
+        raise ConfigError("session_metadata cannot be stored.", "Give a mapping of names to values that JSON can hold.")
+
+
+def _storable(metadata: Mapping[Any, Any]) -> bool:
+    try:
+        return bool(to_json(dict(metadata))) and all(isinstance(name, str) for name in metadata)
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _task(task: str | Task, metadata: Mapping[str, Any] | None, options: Options) -> Task:
     if isinstance(task, Task):
         return task
     key = options.get("learning_key") or (metadata or {}).get("learning_key") or "default"
-    return Task(prompt=task, learning_key=str(key), tenant=options.get("tenant", "default"))
-
-
-def _submit(
-    task: Task,
-    config_path: str | Path | None,
-    stream_progress: bool | None,
-    metadata: Mapping[str, Any] | None,
-    options: Options,
-) -> Future[Result]:
-    config, function = _configuration(config_path, options)
     try:
-        user_loop = asyncio.get_running_loop()
-    except RuntimeError:
-        user_loop = None
-    stream = sys.stderr.isatty() if stream_progress is None else stream_progress
-    host = _host()
-    return host.service.submit(
-        host.answer(_Order(config, function, user_loop, stream), task, options.get("lane"), metadata)
-    )
+        asked = Task(prompt=task, learning_key=str(key), tenant=options.get("tenant", "default"))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        raise ConfigError(
+            f"The task's {wrong['loc'][0]} is wrong: {wrong['msg']}.", "Give a text, or a Task."
+        ) from None
+    if not asked.prompt.strip():
+        raise ConfigError("The task is empty.", "Say what is asked.")
+    return asked
 
 
 def _configuration(config_path: str | Path | None, options: Options) -> tuple[AtlasConfig, Callable[..., Any] | None]:
@@ -118,7 +144,11 @@ def _configuration(config_path: str | Path | None, options: Options) -> tuple[At
         raise ConfigError(
             "Give exactly one of config_path, config and agent.", 'For example: run("…", agent="openai:gpt-5").'
         )
+    if options.get("api_base") is not None and not isinstance(agent, str):
+        raise ConfigError('api_base goes with agent="provider:model".', "In a configuration it is llm.api_base.")
     if config_path is not None:
+        if not isinstance(config_path, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance] - a door
+            raise ConfigError(f"config_path is no path: {config_path!r}.", "Give the path of a YAML file.")
         return load_config(config_path), None
     if config is not None:
         return config, None
@@ -127,90 +157,12 @@ def _configuration(config_path: str | Path | None, options: Options) -> tuple[At
     return config_for(None), agent
 
 
-class _Order:
-    """Which runtime a session needs; equal orders share one."""
-
-    def __init__(
-        self,
-        config: AtlasConfig,
-        function: Callable[..., Any] | None,
-        user_loop: asyncio.AbstractEventLoop | None,
-        stream: bool,
-    ) -> None:
-        self.config, self.function, self.user_loop, self.stream = config, function, user_loop, stream
-        own_code = function is not None or config.uses_user_code
-        self.key = (config.model_dump_json(), function, user_loop if own_code else None, stream)
+_the_host: Host | None = None
 
 
-class _Host:
-    """The process's service and the runtimes it has opened."""
-
-    def __init__(self) -> None:
-        self.service = Service()
-        self._runtimes: dict[object, asyncio.Task[Runtime]] = {}
-        _before_threads_end(self.close)
-
-    async def answer(self, order: _Order, task: Task, lane: Lane | None, metadata: Mapping[str, Any] | None) -> Result:
-        """A session's result at the moment of its answer."""
-        runtime = await self._runtime(order)
-        running = await runtime.start(task, lane=lane, metadata=metadata)
-        session = await running.answered()
-        settled = self.service.submit(_settled(running))
-        return result_of(session, running.events, settled)
-
-    async def _runtime(self, order: _Order) -> Runtime:
-        if order.key not in self._runtimes:
-            self._runtimes[order.key] = asyncio.create_task(_open(order))
-        opening = self._runtimes[order.key]
-        try:
-            return await asyncio.shield(opening)
-        except Exception:
-            self._runtimes.pop(order.key, None)
-            raise
-
-    def close(self) -> None:
-        """Settle and close what is open, within a bounded time."""
-        if self.service.alive:
-            closing = self.service.submit(self._close())
-            try:
-                closing.result(EXIT_SECONDS)
-            except TimeoutError:
-                closing.cancel()
-            self.service.stop()
-
-    async def _close(self) -> None:
-        for opening in self._runtimes.values():
-            await (await opening).close()
-
-
-def _before_threads_end(callback: Callable[[], None]) -> None:
-    """Call back at interpreter exit while worker threads can still be started.
-
-    `atexit` comes too late: by then the standard thread pools refuse work that pending judging needs.
-    """
-    import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport] - its exit hook has to be set before ours, so that ours runs first
-
-    register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
-    register(callback)
-
-
-async def _open(order: _Order) -> Runtime:
-    runtime = await open_runtime(order.config, folder=Path.cwd(), agent=order.function, user_loop=order.user_loop)
-    if order.stream:
-        ConsoleTelemetryStreamer().attach(runtime.bus)
-    return runtime
-
-
-async def _settled(running: Running) -> Result:
-    return result_of(await running.settled(), running.events)
-
-
-_the_host: _Host | None = None
-
-
-def _host() -> _Host:
+def _host() -> Host:
     """The process's host; a forked child gets its own."""
     global _the_host
     if _the_host is None or not _the_host.service.alive:
-        _the_host = _Host()
+        _the_host = Host()
     return _the_host
