@@ -115,7 +115,7 @@ def test_a_task_that_is_none_is_told(task: object) -> None:
 
 
 def test_a_misspelt_argument_is_told_with_its_neighbour() -> None:
-    with pytest.raises(ConfigError, match="learning_keyy.*Did you mean learning_key"):
+    with pytest.raises(ConfigError, match=r"learning_keyy.*Did you mean learning_key"):
         run("x", agent=str, learning_keyy="k")  # pyright: ignore[reportCallIssue] - that is the mistake
 
 

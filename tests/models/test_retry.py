@@ -21,7 +21,7 @@ async def down() -> str:
 
 
 async def test_pauses_double_and_are_bounded(sleeper: Sleeper) -> None:
-    with pytest.raises(ModelUnavailable, match=r"It is down\. \(10 tries\) Wait\."):
+    with pytest.raises(ModelUnavailable, match=r"It is down \(10 tries\)\. Wait\."):
         await retrier(sleeper, attempts=10, backoff_seconds=4).run(down, timeout_s=10_000)
     assert sleeper.pauses == [2, 4, 8, 16, 30, 30, 30, 30, 30]
 

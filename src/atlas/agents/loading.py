@@ -35,7 +35,7 @@ def load_object(path: str, *, root: Path | None = None) -> object:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{path!a} cannot be imported: there is no module {error.name!a}.",
-            "Install it, or start Atlas in the folder that holds it.",
+            "Install it, or name the folder that holds it with --path.",
         ) from error
     except Exception as error:  # The boundary to the user's module, which runs while it is imported.
         raise ConfigError(

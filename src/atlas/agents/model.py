@@ -13,8 +13,9 @@ from atlas.agents.base import Abilities, Output, Turn
 from atlas.agents.gate import Gate
 from atlas.agents.tools import AnyTool
 from atlas.models import Caller, Model, OnText, ask_json
-from atlas.schema import Message, Request, ToolCall, ToolUse
-from atlas.schema.errors import AgentError, ConfigError, ToolError
+from atlas.schema import Completion, Message, Request, ToolCall, ToolUse
+from atlas.schema.errors import AgentError, ConfigError, ModelBadReply, ToolError
+from atlas.schema.events import Degraded, Failure
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class ModelAgent:
             said.append(completion.message)
             calls = completion.message.tool_calls
             if not calls:
+                await _tell_cut(self.name, completion, caller)
                 return Output(text=completion.message.content, tools=tuple(uses), messages=tuple(said))
             if rounds < self._max_tool_rounds:
                 new = await _together(self._use(call, turn, caller, deadline) for call in calls)
@@ -141,6 +143,19 @@ class ModelAgent:
 
     async def _unknown(self, call: ToolCall) -> str:
         raise ToolError(f"There is no tool {call.name!a}. There are: {', '.join(self._tools) or 'none'}.")
+
+
+async def _tell_cut(name: str, completion: Completion, caller: Caller) -> None:
+    """An answer that somebody cut short is an answer still; the record says so."""
+    match completion.finish_reason:
+        case "length":
+            what, remedy = "reached its limit of tokens before it was complete", "Raise max_output_tokens."
+        case "content_filter":
+            what, remedy = "was stopped by the provider's content filter", "Check the task with that filter in mind."
+        case _:
+            return
+    cut = ModelBadReply(f"The answer of {name} {what}.", remedy)
+    await caller.trace.record(Degraded(what="the answer is cut off", failure=Failure.of(cut)))
 
 
 def _result(use: ToolUse) -> Message:

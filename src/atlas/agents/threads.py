@@ -16,7 +16,7 @@ async def in_thread(work: Callable[[], T]) -> T:
     """The result of `work`, from a daemon thread of its own.
 
     Unlike the event loop's pool, code that hangs here neither takes a worker from others nor keeps the process alive.
-    What `work` raises is raised here; an exit or an interrupt of its own becomes a RuntimeError.
+    What `work` raises is raised here; an exit, an interrupt and other ends of a process become a RuntimeError.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -31,12 +31,15 @@ async def in_thread(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             result = context.run(work)
-        except (StopIteration, StopAsyncIteration, SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        except (StopIteration, StopAsyncIteration) as error:
             stopped = RuntimeError(f"{type(error).__name__}: {error}")
             deliver(lambda: done.set_exception(stopped))
-        except BaseException as error:  # The boundary of the thread: whatever it is belongs to the waiting task.
+        except Exception as error:  # The boundary of the thread: whatever it is belongs to the waiting task.
             raised = error
             deliver(lambda: done.set_exception(raised))
+        except BaseException as error:  # An exit, an interrupt or a kind of its own must not end the event loop.
+            ended = RuntimeError(f"{type(error).__name__}: {error}")
+            deliver(lambda: done.set_exception(ended))
         else:
             deliver(lambda: done.set_result(result))
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -143,9 +144,9 @@ def failed(error: Exception) -> int:
     return FAILED
 
 
-def complain(error: AtlasError) -> None:
-    """One line on stderr for each problem: the cause, then the remedy."""
-    for line in str(error).splitlines() or [type(error).__name__]:
+def complain(error: AtlasError, clean: Callable[[str], str] = str) -> None:
+    """One line on stderr for each problem: the cause, then the remedy; `clean` takes secrets out."""
+    for line in clean(str(error)).splitlines() or [type(error).__name__]:
         click.echo(f"atlas: {line}", err=True)
 
 

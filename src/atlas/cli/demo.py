@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from atlas.cli.app import INTERRUPTED
+
+if TYPE_CHECKING:
+    from atlas.evaluate.demo import Demo
+    from atlas.runtime.telemetry import EventBus
 
 EPILOG = """\b
 Examples:
@@ -24,23 +31,34 @@ way. Sessions, playbooks and events stay in .atlas/ of the current folder.
 @click.option("--seed", default=0, show_default=True, help="Which stream of tasks.")
 @click.option("--tasks", default=240, show_default=True, type=click.IntRange(min=30), help="Length of the stream.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the receipt, as one JSON object.")
-def command(seed: int, tasks: int, as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, seed: int, tasks: int, as_json: bool) -> None:
     """See the agent learn: the loop beside the student alone, on this machine."""
-    asyncio.run(_demo(seed, tasks, as_json))
-
-
-async def _demo(seed: int, tasks: int, as_json: bool) -> None:
     from atlas.evaluate.demo import Demo, DemoPlan
+    from atlas.runtime.telemetry import EventBus
+    from atlas.schema.errors import StoreUnavailable
 
-    demo = Demo(DemoPlan(seed=seed, tasks=tasks, folder=Path.cwd()))
-    if as_json:
+    bus = EventBus()
+    demo = Demo(DemoPlan(seed=seed, tasks=tasks, folder=Path.cwd()), bus)
+    try:
+        asyncio.run(_play(demo, None if as_json else bus))
+    except KeyboardInterrupt:
+        click.echo(f"atlas: stopped after {len(demo.points)} of {tasks} tickets; `atlas demo` starts anew.", err=True)
+        context.exit(INTERRUPTED)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(error.message, "Run the demo in a folder that you may write to.") from error
+
+
+async def _play(demo: Demo, shown: EventBus | None) -> None:
+    """The whole stream, on the screen or, where nothing is shown, with its receipt as JSON."""
+    if shown is None:
         async for _ in demo.play():
             pass
         click.echo(demo.receipt().model_dump_json())
         return
     from atlas.cli.demo_screen import DemoScreen
 
-    with DemoScreen(demo) as screen:
+    with DemoScreen(demo, shown) as screen:
         async for point in demo.play():
             screen.show(point)
     screen.print_receipt()

@@ -12,12 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from atlas.runtime.telemetry.words import money, said
+from atlas.schema import Usage
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from atlas.evaluate import Point, Receipt
     from atlas.evaluate.demo import Demo
     from atlas.evaluate.receipt import SuccessRate
+    from atlas.runtime.telemetry import EventBus
+    from atlas.schema import Event
 
 WINDOW = 20
 """Tasks in one point of the learning curve."""
@@ -29,15 +34,17 @@ BARS = " ▁▂▃▄▅▆▇█"
 class DemoScreen:
     """A progress bar, the last sessions and the two learning curves; plain lines where there is no terminal."""
 
-    def __init__(self, demo: Demo) -> None:
+    def __init__(self, demo: Demo, bus: EventBus) -> None:
         self._demo = demo
+        self._step = ""
+        self._heard = bus.subscribe(self._hear)
         self._console = Console(highlight=False)
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         )
         self._bar = self._progress.add_task("tickets", total=len(demo.tasks))
         self._recent: deque[Point] = deque(maxlen=RECENT)
-        self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+        self._live = Live(console=self._console, refresh_per_second=8, transient=True, get_renderable=self._picture)
 
     def __enter__(self) -> DemoScreen:
         self._console.print(
@@ -52,14 +59,20 @@ class DemoScreen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
+        self._heard.close()
+
+    def _hear(self, event: Event) -> None:
+        self._step = said(event.body)
+
+    def _picture(self) -> Group:
+        step = Text(f"  {self._step}", style="dim", no_wrap=True, overflow="ellipsis")
+        return Group(self._progress, step, _recent_table(self._recent), curves(self._demo.points))
 
     def show(self, point: Point) -> None:
         """One more task."""
         self._recent.append(point)
         self._progress.update(self._bar, completed=point.index + 1)
-        if self._console.is_terminal:
-            self._live.update(Group(self._progress, _recent_table(self._recent), curves(self._demo.points)))
-        elif (point.index + 1) % WINDOW == 0:
+        if not self._console.is_terminal and (point.index + 1) % WINDOW == 0:
             self._console.print(plain_line(self._demo.points))
 
     def print_receipt(self) -> None:
@@ -134,7 +147,7 @@ def receipt_table(receipt: Receipt) -> Table:
     for name, lanes in receipt.lanes.items():
         table.add_row(f"lanes, {name.replace('_', ' ')}", ", ".join(f"{lane} {n}" for lane, n in lanes.items()), "")
     harmful = receipt.harmful_entry
-    caught = f"caught after {harmful.after_sessions} matching sessions" if harmful.caught else "not caught"
+    caught = f"caught; matching sessions until then: {harmful.after_sessions}" if harmful.caught else "not caught"
     table.add_row("planted harmful lesson", caught, "")
     return table
 
@@ -146,7 +159,7 @@ def _rate(rate: SuccessRate, *, sign: bool = False) -> str:
 
 def _recent_table(points: Sequence[Point]) -> Table:
     table = Table(box=None)
-    for name in ("ticket", "lane", "tries", "tokens", "loop", "alone"):
+    for name in ("ticket", "lane", "tries", "tokens", "cost", "verdict", "alone"):
         table.add_column(name, justify="right")
     for point in points:
         table.add_row(
@@ -154,6 +167,7 @@ def _recent_table(points: Sequence[Point]) -> Table:
             point.lane,
             str(point.attempts),
             str(point.tokens),
+            money(sum((role.usage for role in point.usage), Usage()).cost_usd).strip() or "-",
             "right" if point.loop >= 0.5 else "wrong",
             "right" if point.alone >= 0.5 else "wrong",
         )

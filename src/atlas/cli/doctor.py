@@ -79,6 +79,8 @@ async def _checks(project: Project) -> list[Check]:
     if configured:
         checks.append(await _checked("agent", lambda: _agent(configured[0], project.folder)))
         checks += await _seats(configured[0], project.folder)
+        if all(check.code == OK for check in checks):
+            checks.append(await _checked("your code", lambda: _parts(configured[0], project.folder)))
     if not configured or configured[0].storage is not None:
         checks.append(await _checked("database", lambda: _database(project)))
     checks.append(await _checked("pocket models", _pocket))
@@ -161,6 +163,15 @@ async def _agent(config: AtlasConfig, folder: Path) -> str:
         return f"{agent.name}: {agent.abilities.level}"
     finally:
         await models.close()
+
+
+async def _parts(config: AtlasConfig, folder: Path) -> str:
+    """Import all code that the configuration names, as a run does."""
+    from atlas.runtime import open_runtime
+
+    runtime = await open_runtime(config.model_copy(update={"storage": None}), folder=folder)
+    await runtime.close()
+    return "all that is configured can be imported" if config.uses_user_code else "none is configured"
 
 
 async def _model(llm: LLMConfig, http: HttpPool, folder: Path) -> str:

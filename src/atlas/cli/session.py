@@ -54,7 +54,7 @@ def list_sessions(
 @click.option("--events", "as_events", is_flag=True, help="Every event instead, one line each.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; with --events one event a line.")
 def show(project: Project, *, session_id: str, as_events: bool, as_json: bool) -> None:
-    """Show one session. A prefix of its ID is enough."""
+    """Show one session. The beginning of its ID is enough, or the last eight characters."""
     from atlas.cli.text import session_text
     from atlas.runtime.telemetry import json_line, line
 

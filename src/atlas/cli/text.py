@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 import click
 
@@ -15,11 +16,12 @@ from atlas.schema import Attempt, Entry, Playbook, Review, Session
 from atlas.store import SessionRow
 
 
-def say(text: str) -> None:
+def say(text: str, out: TextIO | None = None) -> None:
     """Print a text that a model or a user wrote: as it is into a pipe, without control characters on a terminal."""
-    if sys.stdout.isatty():
+    where_to = out or sys.stdout
+    if where_to.isatty():
         text = "\n".join(safe(line, None) for line in text.split("\n"))
-    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"), file=where_to)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -75,7 +77,7 @@ def session_line(session: Session) -> str:
     reward = "no verdict" if value is None else f"reward {value:.2f}"
     return (
         f"session {session.id} {session.status}, {lane}, {accepted_word(session.accepted)}, {reward}, "
-        f"{tokens(session.total_usage)}"
+        f"{tokens(session.total_usage)}{''.join(f'; {safe(lack.what, 80)}' for lack in session.degraded)}"
     )
 
 

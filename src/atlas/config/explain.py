@@ -133,9 +133,14 @@ def _context(error: ErrorDetails) -> Mapping[str, Any]:
     return error.get("ctx", {})
 
 
+_NOT_FROM_FILES = ("given",)
+"""Kinds of agent that only Python code can name."""
+
+
 def _choices(error: ErrorDetails) -> str:
     context = _context(error)
-    return str(context.get("expected") or context.get("expected_tags") or "").replace("'", "")
+    offered = str(context.get("expected") or context.get("expected_tags") or "").replace("'", "")
+    return ", ".join(choice for choice in offered.split(", ") if choice not in _NOT_FROM_FILES)
 
 
 def _tag(error: ErrorDetails) -> str:

@@ -126,7 +126,12 @@ def _usable(model: str, request: Request, completion: Completion) -> Completion:
         )
     if not text.strip():
         filtered = completion.finish_reason == "content_filter"
-        raise ModelBadReply(f"{model} gave an empty answer" + (", stopped by a content filter." if filtered else "."))
+        raise ModelBadReply(
+            f"{model} gave an empty answer" + (", stopped by a content filter." if filtered else "."),
+            "Check the task and the prompt with the provider's filter in mind."
+            if filtered
+            else "Try again, or another model.",
+        )
     return completion
 
 

@@ -166,4 +166,7 @@ class ChatModel:
             status = 0
         if 400 <= status < 600:
             return refusal(self._endpoint, status, raw, {})
-        return ModelBadReply(f"{self._endpoint.host} sent an error instead of a reply: {one_line(complaint(raw))}")
+        return ModelBadReply(
+            f"{self._endpoint.host} sent an error instead of a reply: {one_line(complaint(raw))}",
+            "Check the server's log, or try again.",
+        )

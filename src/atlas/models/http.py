@@ -102,7 +102,10 @@ async def bounded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     async for piece in response.content.iter_any():
         size += len(piece)
         if size > MAX_REPLY_BYTES:
-            raise ModelBadReply(f"{response.host} sent more than {MAX_REPLY_BYTES // 2**20} MiB.")
+            raise ModelBadReply(
+                f"{response.host} sent more than {MAX_REPLY_BYTES // 2**20} MiB.",
+                "Lower llm.max_output_tokens, or check that llm.api_base is a chat API.",
+            )
         yield piece
 
 

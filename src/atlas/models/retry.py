@@ -116,4 +116,5 @@ class Retrier:
 
 def _give_up(error: ModelUnavailable, tries: int, why: str) -> ModelUnavailable:
     times = "1 try" if tries == 1 else f"{tries} tries"
-    return ModelUnavailable(f"{error.message} ({times}){why}", error.remedy, retry_after_s=error.retry_after_s)
+    what = f"{error.message.rstrip('. ')} ({times}).{why}"
+    return ModelUnavailable(what, error.remedy, retry_after_s=error.retry_after_s)

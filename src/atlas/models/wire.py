@@ -12,6 +12,7 @@ from atlas.models.text import estimate_tokens, one_line, scrub
 from atlas.schema import Completion, FinishReason, Message, Request, ToolCall, ToolSpec, Usage
 from atlas.schema.errors import ModelBadReply
 
+OTHER_API = "Check that llm.api_base is that of a chat API."
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -177,10 +178,10 @@ def parse(raw: str | bytes | bytearray, shape: type[W], host: str) -> W:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ModelBadReply(f"{host} broke the chat protocol at {where}: {first['msg']}.") from None
+        raise ModelBadReply(f"{host} broke the chat protocol at {where}: {first['msg']}.", OTHER_API) from None
     except (ValueError, RecursionError):
         text = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
-        raise ModelBadReply(f"{host} sent no JSON: {one_line(text, 80)!a}", text=text[:2000]) from None
+        raise ModelBadReply(f"{host} sent no JSON: {one_line(text, 80)!a}.", OTHER_API, text=text[:2000]) from None
 
 
 def decode(reply: Reply, request: Request, host: str) -> Completion:
@@ -190,7 +191,7 @@ def decode(reply: Reply, request: Request, host: str) -> Completion:
         ModelBadReply: there is no choice in it, or a tool call without a name.
     """
     if not reply.choices:
-        raise ModelBadReply(f"{host} sent a reply without a choice.")
+        raise ModelBadReply(f"{host} sent a reply without a choice.", "Check the server's log, or try again.")
     choice = reply.choices[0]
     text = choice.message.content or ""
     finish = _FINISH.get(choice.finish_reason or "", "stop")
@@ -228,7 +229,7 @@ def _encode_tool(tool: ToolSpec) -> dict[str, Any]:
 
 def _decode_call(call: Call, index: int, host: str) -> ToolCall:
     if not call.function.name:
-        raise ModelBadReply(f"{host} sent a tool call without a name.")
+        raise ModelBadReply(f"{host} sent a tool call without a name.", "Check the server's log, or try again.")
     return ToolCall(
         id=scrub(call.id or f"call_{index}"),
         name=scrub(call.function.name),

@@ -121,7 +121,8 @@ class Runtime:
         events = await self.store.events(session.id)
         journal = Journal(events)
         trace = SessionTrace(session.id, self.store, self._publish, recorded=events)
-        await trace.record(SessionResumed(finished_calls=len(journal)))
+        lane = session.route.lane if session.route else None
+        await trace.record(SessionResumed(finished_calls=len(journal), lane=lane))
         starts = [event.body for event in events if isinstance(event.body, SessionStarted)]
         forced = starts[0].forced if starts else None
         return self._track(Opening(task=session.task, trace=trace, journal=journal, forced=forced, on_text=on_text))

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from atlas.schema import Body, Event, Session, now, rebuild
-from atlas.schema.events import Attempted, MemoryRecalled, Planned, Reviewed, Routed, Triaged
+from atlas.schema.events import Attempted, Degraded, MemoryRecalled, Planned, Reviewed, Routed, Triaged
 from atlas.store import Store
 
 Publish = Callable[[Event], None]
 """Tells subscribers; must not block."""
 
-_REPEATED_ON_RESUME = (Triaged, MemoryRecalled, Routed, Planned, Attempted, Reviewed)
+_REPEATED_ON_RESUME = (Triaged, MemoryRecalled, Routed, Planned, Attempted, Reviewed, Degraded)
 """Bodies that a resumed session comes to again from its journal; they are already on record."""
 
 

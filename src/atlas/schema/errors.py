@@ -34,7 +34,10 @@ class AtlasError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".strip()
+        """Cause and remedy as two sentences, even where a provider's words are the cause."""
+        cause = self.message.rstrip()
+        stop = "" if not self.remedy or cause.endswith((".", "!", "?", "…", ":")) else "."
+        return f"{cause}{stop} {self.remedy}".strip()
 
 
 class ConfigError(AtlasError):

@@ -59,6 +59,8 @@ class SessionResumed(Noun):
     type: Literal["session_resumed"] = "session_resumed"
     finished_calls: int = 0
     """Model and tool calls that will not be paid again."""
+    lane: Lane | None = None
+    """The lane it was in; None before routing."""
 
 
 class MemoryRecalled(Noun):

@@ -12,6 +12,9 @@ from atlas.schema.events import Compared
 ReviewStatus = Literal["pending", "approved", "quarantined"]
 """What a reviewer decided about a session."""
 
+SHORT_ID = 8
+"""Characters at the end of a session's id under which progress shows it; commands take them for the whole."""
+
 
 class Flushed(Noun):
     """What became of everything that was accepted so far. accepted == stored + refused + waiting, always."""
@@ -146,7 +149,8 @@ class Store(Protocol):
         ...
 
     async def session(self, session_id: str) -> Session | None:
-        """The session rebuilt from its events; None when it is unknown. A unique prefix of the id suffices."""
+        """The session rebuilt from its events; None when it is unknown. A unique beginning of its id suffices, or
+        its last `SHORT_ID` characters."""
         ...
 
     async def events(self, session_id: str) -> list[Event]:

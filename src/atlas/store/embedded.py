@@ -126,8 +126,11 @@ def _lock(fd: int, how: int, waiting_for: str) -> None:
 
 
 def _free(path: Path, how: int = fcntl.LOCK_SH) -> bool:
-    """Whether the lock on this file could be had."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    """Whether the lock on this file could be had. In a folder that was deleted nobody holds anything."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        return True
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
         return True

@@ -9,7 +9,7 @@ from datetime import datetime
 from atlas.schema import Audience, Background, Event, Outcome, Playbook, Session, Status, rebuild
 from atlas.schema.errors import StaleVersion, StoreError
 from atlas.schema.events import Finished, Rewarded
-from atlas.store.base import Flushed, LedgerRow, ReviewStatus, SessionRow
+from atlas.store.base import SHORT_ID, Flushed, LedgerRow, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 
 
@@ -95,8 +95,10 @@ class MemoryStore:
     async def session(self, session_id: str) -> Session | None:
         """See `Store.session`. Raises StoreError where several ids begin so."""
         found = [known for known in self._events if session_id and known.startswith(session_id)]
+        if not found and len(session_id) >= SHORT_ID:
+            found = [known for known in self._events if known.endswith(session_id)]
         if len(found) > 1:
-            raise StoreError(f"Several sessions begin with {session_id}.", "Give more of the id.")
+            raise StoreError(f"Several sessions begin with {session_id}, or end so.", "Give more of the id.")
         return rebuild(self._events[found[0]].values()) if found else None
 
     async def events(self, session_id: str) -> list[Event]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,12 +24,15 @@ from atlas.schema import (
     rebuild,
 )
 from atlas.schema.errors import StoreError
-from atlas.store.base import Flushed, LedgerRow, ReviewStatus, SessionRow
+from atlas.store.base import SHORT_ID, Flushed, LedgerRow, ReviewStatus, SessionRow
 from atlas.store.boundary import Safety, safety_of
 from atlas.store.database import Database
 from atlas.store.pooling import Bodies, Pool, escape, unescape
 from atlas.store.spool import Row, micros
 from atlas.store.writer import Writer
+
+if TYPE_CHECKING:
+    import asyncpg
 
 REMEMBERED = 32_000_000
 """Characters of long texts that are remembered over all sessions; forgetting some costs disk, nothing else."""
@@ -239,20 +242,25 @@ class PgStore:
         if known:
             self._remembered -= known[1].characters
 
-    async def _named(self, prefix: str) -> tuple[uuid.UUID, Status] | None:
-        """The one session whose id begins so."""
-        digits = prefix.replace("-", "").lower()
+    async def _named(self, part: str) -> tuple[uuid.UUID, Status] | None:
+        """The one session whose id begins so, or else ends so: its end is what progress is shown under."""
+        digits = part.replace("-", "").lower()
         if not digits or len(digits) > 32 or set(digits) - set("0123456789abcdef"):
             return None
         low, high = uuid.UUID(digits.ljust(32, "0")), uuid.UUID(digits.ljust(32, "f"))
-        rows = await self._database.rows("named", low, high)
-        found: dict[uuid.UUID, Status] = {
-            uid: "running" for uid in self._writer.waiting_sessions() if low <= uid <= high
-        }
-        found |= {uuid.UUID(str(row["uid"])): row["status"] for row in rows}
+        waiting = self._writer.waiting_sessions()
+        found: dict[uuid.UUID, Status] = {uid: "running" for uid in waiting if low <= uid <= high}
+        found |= _states(await self._database.rows("named", low, high))
+        if not found and len(digits) >= SHORT_ID:
+            found = {uid: "running" for uid in waiting if uid.hex.endswith(digits)}
+            found |= _states(await self._database.rows("ending", digits))
         if len(found) > 1:
-            raise StoreError(f"Several sessions begin with {prefix}.", "Give more of the id.")
+            raise StoreError(f"Several sessions begin with {part}, or end so.", "Give more of the id.")
         return next(iter(found.items()), None)
+
+
+def _states(rows: Iterable[asyncpg.Record]) -> dict[uuid.UUID, Status]:
+    return {uuid.UUID(str(row["uid"])): row["status"] for row in rows}
 
 
 def _uuid(session_id: str) -> uuid.UUID:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from atlas.schema import Lane, Noun, Status
 from atlas.schema.errors import ConfigError, StaleVersion, StoreError
-from atlas.store.base import ReviewStatus
+from atlas.store.base import SHORT_ID, ReviewStatus
 from atlas.store.database import Database
 from atlas.store.mark import Mark
 from atlas.store.pooling import escape, unescape
@@ -248,7 +248,7 @@ class ReviewDesk:
 
 
 async def find(database: Database, session_id: str) -> uuid.UUID:
-    """The session that a person means: a UUID, a unique beginning of one, or a number of the table `sessions`.
+    """The session that a person means: a UUID, a unique beginning or end of one, or a number of the table `sessions`.
 
     Raises:
         ConfigError: there is none.
@@ -262,10 +262,12 @@ async def find(database: Database, session_id: str) -> uuid.UUID:
         rows = await database.rows("named", low, high)
     else:
         raise _unknown(session_id)
+    if not rows and len(digits) >= SHORT_ID:
+        rows = await database.rows("ending", digits)
     if not rows:
         raise _unknown(session_id)
     if len(rows) > 1:
-        raise StoreError(f"Several sessions begin with {session_id}.", "Give more of the id.")
+        raise StoreError(f"Several sessions begin with {session_id}, or end so.", "Give more of the id.")
     return uuid.UUID(str(rows[0]["uid"]))
 
 

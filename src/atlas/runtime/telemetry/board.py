@@ -66,8 +66,8 @@ class SessionState:
                 self.status, self.doing = status, status
             case ev.Rewarded(reward=reward):
                 self.verdict = "no verdict" if reward.value is None else f"reward {reward.value:.2f}"
-            case ev.SessionResumed():
-                self.status, self.doing = "running", "resumed"
+            case ev.SessionResumed(lane=lane):
+                self.status, self.doing, self.lane = "running", "resumed", lane or self.lane
             case _:
                 pass
 

@@ -66,6 +66,9 @@ SELECT seq, at, payload FROM events WHERE session = $1 ORDER BY seq;
 -- name: named
 SELECT uid, status FROM sessions WHERE uid BETWEEN $1 AND $2 ORDER BY uid LIMIT 2;
 
+-- name: ending
+SELECT uid, status FROM sessions WHERE right(replace(uid::text, '-', ''), length($1)) = $1 ORDER BY uid LIMIT 2;
+
 -- name: sessions
 SELECT uid, task, key AS learning_key, status, lane, reward_value, tokens, cost_usd, created_at, review_status,
     metadata #> '{drift,drift_alert}' = 'true' AS drift
