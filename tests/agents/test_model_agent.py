@@ -12,8 +12,10 @@ from agents_kit import MemoryTrace, multiply, turn
 
 from atlas.agents import ModelAgent, Tool
 from atlas.models import Caller, Journal, ScriptedModel
-from atlas.schema import Message, Request, ToolCall
+from atlas.schema import Completion, Message, Request, ToolCall
+from atlas.schema.chat import FinishReason
 from atlas.schema.errors import AgentError, ConfigError, ModelBadReply, ModelTimeout, ModelUnavailable, StoreError
+from atlas.schema.events import Degraded
 
 
 def call(name: str, arguments: Any, number: int = 1) -> ToolCall:
@@ -180,3 +182,26 @@ async def test_its_face() -> None:
     assert (agent.name, agent.plans) == ("scripted:x", True)
     await agent.close()
     await agent.close()
+
+
+class CutShort(ScriptedModel):
+    """A model whose provider ends every reply early."""
+
+    def __init__(self, reason: FinishReason) -> None:
+        super().__init__(["half an answ"])
+        self.reason: FinishReason = reason
+
+    async def complete(self, *given: Any, **named: Any) -> Completion:
+        completion = await super().complete(*given, **named)
+        return completion.model_copy(update={"finish_reason": self.reason})
+
+
+@pytest.mark.parametrize(("reason", "why"), [("length", "max_output_tokens"), ("content_filter", "content filter")])
+async def test_an_answer_that_was_cut_short_says_so(
+    caller: Caller, trace: MemoryTrace, reason: FinishReason, why: str
+) -> None:
+    output = await ModelAgent(CutShort(reason)).act(turn(Message(role="user", content="tell")), caller)
+    assert output.text == "half an answ"
+    degraded = [event.body for event in trace.events if isinstance(event.body, Degraded)]
+    assert [lack.what for lack in degraded] == ["the answer is cut off"]
+    assert why in degraded[0].failure.message

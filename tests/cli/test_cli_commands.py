@@ -284,3 +284,70 @@ def test_arguments_that_make_no_sense(out: pytest.CaptureFixture[str]) -> None:
     assert run_command(["playbook", "show", "k", "--version", "1"]) == 2
     assert run_command(["run", "--task", "x", "--env", "1X"]) == 2
     assert os.environ.get("1X") is None
+
+
+CHATTY = """\
+def solve(prompt):
+    print("the agent talks")
+    if "key" in prompt:
+        raise RuntimeError("refused sk-proj-" + "aB3dE5gH7jK9mN1pQ3sT5vW7")
+    return "done"
+"""
+
+
+@pytest.fixture
+def chatty(tmp_path: Path) -> Path:
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    (tmp_path / "atlas.yaml").write_text("agent: {type: python, import_path: 'chatty:solve'}\nstorage: null\n")
+    return tmp_path
+
+
+def test_stdout_has_the_answer_alone(chatty: Path) -> None:
+    plain = start(chatty, "run", "--task", "x").communicate(timeout=60)
+    assert plain[0] == "done\n"
+    assert "the agent talks" in plain[1]
+    as_json = start(chatty, "run", "--task", "x", "--json").communicate(timeout=60)
+    assert json.loads(as_json[0])["final_answer"] == "done"
+
+
+def test_an_error_of_the_users_code_shows_no_key(chatty: Path) -> None:
+    said = start(chatty, "run", "--task", "a key", "--json").communicate(timeout=60)
+    assert "raised RuntimeError: refused" in said[1]
+    assert "sk-proj-aB3d" not in said[0] + said[1]
+    assert json.loads(said[0])["status"] == "failed"
+
+
+def test_a_failure_before_the_session_is_json_too(tmp_path: Path) -> None:
+    process = start(write_project(tmp_path, DEAD_STORE), "run", "--task", "x", "--json")
+    said, complained = process.communicate(timeout=60)
+    told = json.loads(said)
+    assert (told["session_id"], told["status"], told["failure"]["boundary"]) == (None, "failed", "store")
+    assert process.returncode == 4
+    assert complained.startswith("atlas: ")
+
+
+def test_the_id_that_progress_shows_names_the_session(shop: Path) -> None:
+    process = start(shop, "run", "--task", "fold the boxes", "--json")
+    session_id = json.loads(process.communicate(timeout=60)[0])["session_id"]
+    shown, complained = start(shop, "session", "show", session_id[-8:]).communicate(timeout=60)
+    assert session_id in shown, complained
+
+
+def test_doctor_imports_what_a_run_would(tmp_path: Path) -> None:
+    config = STORED.replace("{type: regex, pattern: did}", "{type: python, import_path: 'no:thing'}")
+    process = start(write_project(tmp_path, config + "storage: null\n"), "doctor")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "FAIL your code" in said
+
+
+def test_an_interrupted_demo_says_what_to_do(tmp_path: Path) -> None:
+    process = start(tmp_path, "demo", "--tasks", "200")
+    while "tickets" not in (process.stdout.readline() if process.stdout else ""):
+        assert process.poll() is None
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, complained = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped after" in complained
+    remove_data(tmp_path)
