@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,9 +47,97 @@ def ledger_of(source: str) -> str | Path | None:
     return None
 
 
-@click.group("train")
-def command() -> None:
-    """Train student, teacher or judge from recorded sessions."""
+EXAMPLES = """\b
+Examples:
+  atlas train inspect --from traces.jsonl
+  atlas train sft --from traces.jsonl --set steps=200
+  atlas train --config-name sft.yaml --eval-ratio 0.1 --override steps=200 --dry-run
+"""
+
+
+@click.group("train", invoke_without_command=True, epilog=EXAMPLES)
+@click.option("--database-url", "source", default=".", help="Without a command: " + SOURCE_HELP)
+@click.option("--config-name", help="Without a command: a YAML file of the run, `.yaml` may be left out.")
+@click.option("--trainer-config", type=click.Choice(["sft", "gkd", "grpo"]), default="sft", help="The method.")
+@click.option("--model-config", help="The checkpoint to start from.")
+@click.option("--data-config", type=click.Path(path_type=Path), help="A YAML file with keys of `data`.")
+@click.option("--learning-key", help="Only this key.")
+@click.option("--min-reward", help="Smallest reward of a session.")
+@click.option("--limit", help="The newest so many sessions.")
+@click.option("--eval-ratio", help="Share of the questions that is held out.")
+@click.option("--max-samples", help="Examples at most.")
+@click.option("--output-dir", type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--wandb-project", help="Send metrics to this project of Weights & Biases.")
+@click.option("--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Any key of the run.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, train nothing.")
+@click.pass_context
+def command(context: click.Context, source: str, overrides: tuple[str, ...], dry_run: bool, **given: Any) -> None:
+    """Train student, teacher or judge from recorded sessions.
+
+    The commands below say all of it; without one, the options here start a run.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if not any(given[name] for name in ("config_name", "model_config")) and not overrides and not dry_run:
+        click.echo(context.get_help())
+        return
+    from atlas.cli.training import run_training
+    from atlas.train import Order, load_train_config
+
+    settings = load_train_config(given["trainer_config"], _named(given["config_name"]), _assignments(given, overrides))
+    folder = given["output_dir"] or _new_folder(given["trainer_config"], settings.role)
+    run_training(Order(settings, source, folder, ledger=ledger_of(source)), dry_run=dry_run, quiet=False)
+
+
+KEYS = {
+    "model_config": "model",
+    "learning_key": "data.learning_key",
+    "min_reward": "data.min_reward",
+    "limit": "data.limit",
+    "eval_ratio": "data.eval_ratio",
+    "max_samples": "data.max_examples",
+}
+"""Options and the keys they set."""
+
+
+def _named(name: str | None) -> Path | None:
+    """The file that `--config-name` means."""
+    if name is None:
+        return None
+    return Path(name) if Path(name).suffix else Path(name + ".yaml")
+
+
+def _assignments(given: dict[str, Any], overrides: tuple[str, ...]) -> list[str]:
+    """The options as assignments, those of `--override` last."""
+    made = [f"{key}={given[option]}" for option, key in KEYS.items() if given[option] is not None]
+    if given["data_config"] is not None:
+        made.append(f"data={{{_flow(given['data_config'])}}}")
+    if given["wandb_project"] is not None:
+        made += ["tracker=wandb", f"project={given['wandb_project']}"]
+    made.sort(key=lambda assignment: assignment.count(".", 0, assignment.index("=")))  # Blocks before their keys.
+    return [*made, *overrides]
+
+
+def _flow(path: Path) -> str:
+    """A file of keys as the inside of a YAML mapping.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
+    from atlas.config.yaml_text import read_yaml
+    from atlas.schema.errors import ConfigError
+
+    try:
+        read = read_yaml(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}).", "Give a YAML file.") from error
+    if read.problems or not isinstance(read.value, dict):
+        raise ConfigError(f"{path} is no mapping of keys.", "Write keys of `data`, as in `min_reward: 0.5`.")
+    return json.dumps(read.value)[1:-1]
+
+
+def _new_folder(method: str, role: str) -> Path:
+    return Path("runs") / f"{method}-{role}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _run_command(method: Method, epilog: str, help_text: str) -> None:
@@ -70,7 +158,7 @@ def _run_command(method: Method, epilog: str, help_text: str) -> None:
         from atlas.train import Order, load_train_config
 
         settings = load_train_config(method, config, assignments)
-        folder = output or Path("runs") / f"{method}-{settings.role}-{time.strftime('%Y%m%d-%H%M%S')}"
+        folder = output or _new_folder(method, settings.role)
         if flags["resume"] and output is None:
             raise click.UsageError("--resume needs --output.")
         order = Order(settings, source, folder, resume=flags["resume"], ledger=ledger_of(source))
@@ -141,3 +229,47 @@ def inspect(method: Method, source: str, config: Path | None, assignments: tuple
             say(line)
         for line in views.token_lines(sample, codec) if shown["tokens"] else ():
             click.echo(line)
+
+
+@command.command(
+    "eval",
+    epilog="\b\nExamples:\n  atlas train eval runs/sft/final --role teacher --from traces.jsonl\n"
+    "  atlas train eval runs/grpo/final --role teacher --loop atlas.yaml --lane paired --tasks 200",
+)
+@click.argument("checkpoint")
+@click.option("--role", type=click.Choice(["student", "teacher"]), default="student", show_default=True)
+@run_options
+@click.option("--loop", type=click.Path(path_type=Path), help="Play held-out tasks through this loop, paired.")
+@click.option("--lane", type=click.Choice(["auto", "paired", "coach"]), help="The lane; the loop chooses by default.")
+@click.option("--tasks", type=click.IntRange(min=1), default=100, show_default=True, help="Tasks at most.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def evaluate(
+    checkpoint: str, *, role: Any, source: str, config: Path | None, assignments: tuple[str, ...], **asked: Any
+) -> None:
+    """Measure CHECKPOINT on questions that were held out of training, against the model before.
+
+    With --loop: success, tokens and time of the loop with each, paired. Without: the loss of recorded replies.
+    """
+    from atlas.cli.training import need_torch
+    from atlas.config import load_config
+    from atlas.train import Order, checkpoint_folder, load_train_config, prepare
+    from atlas.train.evaluation import compare, comparison_table, play_tasks, recorded_loss, seated
+
+    named = load_train_config("sft", config, (*assignments, f"role={role}"))
+    prepared = asyncio.run(prepare(Order(named, source, Path("eval"))))
+    if asked["loop"] is None:
+        need_torch()
+        after = named.model_copy(update={"model": checkpoint})
+        losses = [recorded_loss(asyncio.run(prepare(Order(one, source, Path("eval"))))) for one in (named, after)]
+        told = {"examples": len(prepared.chosen.evaluation), "before": losses[0], "after": losses[1]}
+        text = "held-out cross-entropy per token: {before:.4f} before, {after:.4f} after, {examples} examples"
+        return click.echo(json.dumps(told) if asked["as_json"] else text.format(**told))
+    loop, folder = load_config(asked["loop"]), asked["loop"].parent
+    tasks = prepared.held_out_tasks[: asked["tasks"]]
+    arms = [
+        asyncio.run(play_tasks(seated(loop, role, str(model.resolve())), folder, tasks, lane=asked["lane"]))
+        for model in (prepared.folder, checkpoint_folder(checkpoint))
+    ]
+    found = compare(*arms)
+    click.echo(found.model_dump_json() if asked["as_json"] else comparison_table(found))
+    return None

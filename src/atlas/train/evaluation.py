@@ -1,4 +1,5 @@
 """The same tasks with one model and with another in the seat: success, tokens and time, paired, with intervals."""
+# pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from atlas.config import AtlasConfig
 from atlas.evidence import Interval, mcnemar_exact, paired_difference, wilson
 from atlas.runtime import open_runtime
 from atlas.schema import Lane, Noun, Session, Task
 from atlas.schema.errors import AtlasError, ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from atlas.train.run import Prepared
 
 Seated = Literal["student", "teacher"]
 
@@ -186,3 +190,29 @@ def comparison_table(told: Comparison, names: tuple[str, str] = ("before", "afte
 def _interval(interval: Interval, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     return f"{interval.mean:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
+
+
+def recorded_loss(prepared: Prepared) -> float:
+    """Mean cross-entropy in nats per token of the recorded replies to held-out questions, under the start model.
+
+    Raises:
+        ConfigError: nothing is held out.
+    """
+    import torch
+
+    from atlas.train.encoding import encode
+    from atlas.train.losses import LossRules, loss_of
+    from atlas.train.network import load_network
+    from atlas.train.sft import imitation_row
+
+    samples = encode(prepared.chosen.evaluation, prepared.codec, max_tokens=prepared.longest).samples
+    if not samples:
+        raise ConfigError("Nothing is held out.", "Set data.eval_ratio above 0, and give sessions of two questions.")
+    network = load_network(prepared.folder)
+    total = sum(sample.learnt for sample in samples)
+    loss = 0.0
+    with torch.no_grad():
+        for start in range(0, len(samples), 32):
+            rows = [imitation_row(sample, 1 / total) for sample in samples[start : start + 32]]
+            loss += float(loss_of(network, rows, LossRules(), torch.device("cpu"))[0])
+    return loss

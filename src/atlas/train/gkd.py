@@ -50,14 +50,13 @@ class Gkd:
         self._world = world
         self._teacher = teacher
         guided = config.teacher_sees == "guidance"
-        kept = [one for one in examples if one.guided or not guided]
-        if not kept:
+        if guided and not any(one.guided for one in examples):
             raise ConfigError(
                 "No example has guidance to distil.", "Set teacher_sees=prompt, or record paired sessions."
             )
         self._moments = [
             moment
-            for example in kept
+            for example in examples  # Those that needed no guidance keep the student where it was right.
             for moment in moments(example, student, teacher.codec, guided=guided)
             if len(moment.prompt) + max(len(moment.reply), config.max_new_tokens) <= config.max_tokens
         ]

@@ -71,13 +71,16 @@ class Layer(nn.Module):
         )
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
-    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """The layer's output given all keys and values that may be seen."""
+    def attend(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """The layer's output given all keys and values that may be seen; without a mask, those not after a token."""
         batch, heads, time, head_dim = q.shape
-        grouped = q.reshape(batch, self.kv_heads, -1, head_dim) * head_dim**-0.5
-        scores = (grouped @ k.transpose(2, 3)).view(batch, heads, time, -1)
-        seen = (scores + mask.to(scores.dtype)).softmax(dim=-1)
-        mixed = (seen.view(batch, self.kv_heads, -1, seen.shape[-1]) @ v).view(batch, heads, time, head_dim)
+        if mask is None:
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        else:
+            grouped = q.reshape(batch, self.kv_heads, -1, head_dim) * head_dim**-0.5
+            scores = (grouped @ k.transpose(2, 3)).view(batch, heads, time, -1)
+            seen = (scores + mask.to(scores.dtype)).softmax(dim=-1)
+            mixed = (seen.view(batch, self.kv_heads, -1, seen.shape[-1]) @ v).view(batch, heads, time, head_dim)
         x = x + self.o_proj(mixed.transpose(1, 2).flatten(2))
         normed = self.post_attention_layernorm(x)
         return x + self.down_proj(F.silu(self.gate_proj(normed)) * self.up_proj(normed))
@@ -114,15 +117,17 @@ class Llama(nn.Module):
         x = self.embed_tokens(ids_BT)
         head = None if prefix_P is None else self.embed_tokens(prefix_P)[None]
         cos, sin = self.cos[past : past + time], self.sin[past : past + time]
-        mask = torch.full((past + time, past + time), -torch.inf, device=ids_BT.device).triu(1)
-        seen = mask[past:] if parts_BT is None else _apart(mask, parts_BT)
+        mask, seen = None, None
+        if head is not None or parts_BT is not None:
+            mask = torch.full((past + time, past + time), -torch.inf, device=ids_BT.device).triu(1)
+            seen = mask[past:] if parts_BT is None else _apart(mask, parts_BT)
         for layer in self.layers:
             q, k, v = layer.qkv(x, cos, sin)
             if head is not None:
                 q0, k0, v0 = layer.qkv(head, self.cos[:past], self.sin[:past])
                 k = torch.cat((k0.expand(batch, -1, -1, -1), k), dim=2)
                 v = torch.cat((v0.expand(batch, -1, -1, -1), v), dim=2)
-                head = layer.attend(head, q0, k0, v0, mask[:past, :past])
+                head = layer.attend(head, q0, k0, v0, None)
             x = layer.attend(x, q, k, v, seen)
         return self.norm(x)
 

@@ -73,6 +73,8 @@ class Prepared:
     """Tokenizer and template of the start model."""
     folder: Path
     """The start model."""
+    longest: int
+    """Tokens of a row at most."""
 
     @property
     def tasks(self) -> list[Task]:
@@ -117,7 +119,7 @@ async def prepare(order: Order) -> Prepared:
         )
     longest = min(config.max_tokens, context)
     encoded = Encoded(samples=(), too_long=0) if online else encode(chosen.train, codec, max_tokens=longest)
-    return Prepared(read, chosen, encoded, codec, folder)
+    return Prepared(read, chosen, encoded, codec, folder, longest)
 
 
 async def train(order: Order, *, on_step: Callable[[StepLog], None] = lambda told: None) -> Manifest:
@@ -182,6 +184,7 @@ async def _train(
     from atlas.train.checkpoint import export_model
     from atlas.train.engine import Engine, read_log
     from atlas.train.network import add_lora, load_network
+    from atlas.train.trackers import open_tracker
 
     config = order.config
     torch.manual_seed(config.seed)
@@ -191,12 +194,21 @@ async def _train(
         if not add_lora(network, rank=lora.rank, alpha=lora.alpha, targets=lora.targets):
             raise ConfigError(f"No layer is named {', '.join(lora.targets)}.", "See lora.targets.")
     network.to(config.device)
+    log, close = open_tracker(config, order.output) if world.rank == 0 else (None, None)
+
+    def told(step: StepLog) -> None:
+        on_step(step)
+        if log is not None:
+            log(step.step, {"loss": step.loss, "lr": step.lr, "grad_norm": step.grad_norm, **step.metrics})
+
     algorithm = algorithm_of(order, prepared, network, world)
     try:
-        engine = Engine(network, algorithm, config, order.output, world, on_step)
+        engine = Engine(network, algorithm, config, order.output, world, told)
         await engine.run(engine.resume() if order.resume else 0)
     finally:
         await algorithm.close()
+        if close is not None:
+            close()
     if world.rank == 0:
         export_model(network, prepared.folder, order.output / FINAL)
     world.wait()
