@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_a_comparison_leaves_out_what_an_outage_hit() -> None:
 
 
 async def test_a_run_is_recorded_with_the_sessions_it_learnt_from(
-    bases: Bases, desk_traces: Traces, tmp_path: Path
+    bases: Bases, desk_traces: Traces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch", reason="torch is not installed: training is not tested")
     url = await bases.new()
@@ -152,6 +153,8 @@ async def test_a_run_is_recorded_with_the_sessions_it_learnt_from(
         assert sorted(await ledger.sessions_of(told.id)) == sorted(told.sessions)
         policy = await enter(ledger, tmp_path / ".atlas", tmp_path / "run" / "final", role="teacher", source="run")
         assert policy.run == told.id
+    assert await asyncio.to_thread(run_command, ["train", "list", "--from", url]) == 0
+    assert told.id in capsys.readouterr().out
     bad = load_train_config("sft", None, (*small, "model=nowhere"))
     with pytest.raises(ConfigError):
         await train(Order(bad, str(desk_traces.file), tmp_path / "bad", ledger=url))

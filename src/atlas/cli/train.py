@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atlas.cli.text import say
+from atlas.cli.text import columns, say
 
 if TYPE_CHECKING:
     from atlas.train.config import Method
@@ -273,3 +273,36 @@ def evaluate(
     found = compare(*arms)
     click.echo(found.model_dump_json() if asked["as_json"] else comparison_table(found))
     return None
+
+
+@command.command("list", epilog="\b\nExamples:\n  atlas train list\n  atlas train list --from postgresql://… --json")
+@click.option("--from", "source", default=".", show_default=True, help="A database, or a project's folder.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs at most, the newest.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
+def list_runs(source: str, *, limit: int, as_json: bool) -> None:
+    """List the training runs that a database has on record."""
+    from atlas.schema.errors import ConfigError
+
+    where = ledger_of(source)
+    if where is None:
+        raise ConfigError(f"There is no database in {source}.", "Give --from postgresql://… or a project's folder.")
+    runs = asyncio.run(_runs(where, limit))
+    if as_json:
+        for run in runs:
+            click.echo(json.dumps(run))
+        return
+    table = [("RUN", "STARTED", "METHOD", "ROLE", "STATUS", "EXAMPLES", "SESSIONS", "LOSS", "FROM")]
+    for run in runs:
+        counts = (f"{run['examples']:,}", f"{len(run['sessions']):,}")
+        loss = f"{run['metrics']['loss']:.4f}" if "loss" in run["metrics"] else "-"
+        started = run["started_at"][:16].replace("T", " ")
+        table.append((run["id"], started, run["method"], run["role"], run["status"], *counts, loss, run["base"]))
+    for line in columns(table):
+        click.echo(line)
+
+
+async def _runs(where: str | Path, limit: int) -> list[dict[str, Any]]:
+    from atlas.store.ledger import open_ledger
+
+    async with open_ledger(where) as ledger:
+        return await ledger.runs(limit)
