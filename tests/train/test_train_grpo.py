@@ -286,7 +286,7 @@ def test_the_divergence_estimate_is_never_negative(one: float, other: float) -> 
 
 
 async def test_a_student_learns_from_its_own_sessions(desk_traces: Traces, tmp_path: Path) -> None:
-    more = (*STUDENT, "steps=3", "questions=4", "group=4", "optimizer.lr=5e-4", "optimizer.warmup=0")
+    more = (*STUDENT, "steps=3", "questions=3", "group=3", "optimizer.lr=5e-4", "optimizer.warmup=0")
     await train(order(desk_traces, tmp_path, *more))
     steps = read_log(tmp_path / "run")
     assert all(0 <= step.metrics["reward"] <= 1 for step in steps)
