@@ -290,7 +290,8 @@ async def test_a_student_learns_from_its_own_sessions(desk_traces: Traces, tmp_p
     await train(order(desk_traces, tmp_path, *more))
     steps = read_log(tmp_path / "run")
     assert all(0 <= step.metrics["reward"] <= 1 for step in steps)
-    assert steps[-1].metrics["kl"] > 0
+    told = any(step.metrics["telling_groups"] for step in steps[:-1])
+    assert steps[-1].metrics["kl"] > 0 or not told
 
 
 async def test_recorded_tries_are_compared_in_groups(bases: Bases, tmp_path: Path) -> None:
