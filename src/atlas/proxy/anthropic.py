@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from atlas.models.text import estimate_tokens
 from atlas.proxy.base import Body, Unreadable
@@ -109,16 +108,17 @@ def _call(block: Body) -> ToolCall:
 def _gathered(pieces: list[Body]) -> Body:
     """The message that a stream tells, as if it had not been streamed."""
     reply: Body = {}
-    blocks: dict[Any, Body] = {}
+    blocks: dict[int | None, Body] = {}
     for piece in pieces:
+        index = count(piece.get("index"))
         match piece.get("type"):
             case "message_start":
                 reply = dict(table(piece.get("message")))
             case "content_block_start":
-                blocks[piece.get("index")] = {"pieces": [], **table(piece.get("content_block"))}
+                blocks[index] = {"pieces": [], **table(piece.get("content_block"))}
             case "content_block_delta":
                 delta = table(piece.get("delta"))
-                block = blocks.setdefault(piece.get("index"), {"type": "text", "pieces": []})
+                block = blocks.setdefault(index, {"type": "text", "pieces": []})
                 block["pieces"].append(text(delta.get("text")) or text(delta.get("partial_json")))
             case "message_delta":
                 reply |= {"stop_reason": table(piece.get("delta")).get("stop_reason")}

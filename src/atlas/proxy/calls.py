@@ -15,7 +15,7 @@ from atlas.models.text import one_line
 from atlas.models.wire import dump
 from atlas.proxy.base import Body, Dialect
 from atlas.proxy.budget import Reservation
-from atlas.proxy.content import text
+from atlas.proxy.content import scrubbed, text
 from atlas.proxy.grouping import Labels
 from atlas.schema import Completion, Failure, Message, Recalled, Request, Usage
 from atlas.schema.errors import ModelError
@@ -178,6 +178,8 @@ def read(raw: bytes) -> Body:
     if len(raw) > MOST_READ:
         raise ValueError(f"it has {len(raw)} bytes")
     found: Any = json.loads(raw)
+    if b"\\ud" in raw.lower():  # a surrogate, and maybe without its other half
+        found = scrubbed(found)
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")
     return cast("Body", found)

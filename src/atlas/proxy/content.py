@@ -28,6 +28,17 @@ def text(value: Any) -> str:
     return "" if value is None else scrub(json.dumps(value, ensure_ascii=False))
 
 
+def scrubbed(value: Any) -> Any:
+    """The value with every text as UTF-8 can carry it."""
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, list):
+        return [scrubbed(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {scrub(name): scrubbed(each) for name, each in cast("Body", value).items()}
+    return value
+
+
 def words(content: Any) -> str:
     """What a message's content says: a text, or its parts; a part that is no text leaves its kind in brackets."""
     if isinstance(content, str):

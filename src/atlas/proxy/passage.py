@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -84,7 +83,7 @@ class Passage:
                 dialect=dialect,
                 body=body,
                 raw=raw,
-                request=dialect.request(body if clean is raw else json.loads(clean)),
+                request=dialect.request(body if clean is raw else read(clean)),
                 model=model,
                 labels=labels_of(dialect, body, headers),
                 learning_key=headers.get(KEY),

@@ -106,12 +106,21 @@ class Sessions:
 
     async def replied(self, conversation: Conversation, call: Call, completion: Completion) -> bool:
         """Record a reply before the client has all of it; whether that was possible."""
-        said = conversation.replied(call.called(conversation.place, completion))
-        return await self._told(conversation, said)
+
+        async def tell() -> bool:
+            await conversation.replied(call.called(conversation.place, completion))
+            return True
+
+        return await self._told(conversation, tell())
 
     async def failed(self, conversation: Conversation, call: Call, failure: Failure) -> bool:
         """Record that there was no reply; whether that was possible."""
-        return await self._told(conversation, conversation.failed(call.failed(conversation.place, failure)))
+
+        async def tell() -> bool:
+            await conversation.failed(call.failed(conversation.place, failure))
+            return True
+
+        return await self._told(conversation, tell())
 
     async def left(self, conversation: Conversation, call: Call) -> bool:
         """Record that the client did not wait for the reply."""
@@ -234,14 +243,9 @@ class Sessions:
             door = self._doors[session] = asyncio.Lock()
         return door
 
-    async def _told(self, conversation: Conversation, work: Coroutine[Any, Any, None]) -> bool:
-        async def tell() -> bool:
-            await work
+    async def _told(self, conversation: Conversation, work: Coroutine[Any, Any, bool]) -> bool:
+        if await self._guarded(work, PATIENCE_S):
             return True
-
-        if await self._guarded(tell(), PATIENCE_S):
-            return True
-        work.close()
         self._drop(conversation)
         return False
 
