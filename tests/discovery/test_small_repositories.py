@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,15 @@ def test_a_broken_record_is_named(tmp_path: Path) -> None:
         read_record(root)
     shutil.rmtree(root / ".atlas")
     assert read_record(root) is None
+
+
+def test_a_large_file_is_read_in_time_that_grows_with_it(tmp_path: Path) -> None:
+    def seconds(size: int) -> float:
+        makers = "".join(f"def make{i}():\n    return Agent()\n" for i in range(50))
+        uses = "".join(f"x{i} = make{i % 50}()\n" for i in range(size))
+        (tmp_path / "many.py").write_text("from agents import Agent\n" + makers + uses)
+        started = time.process_time()
+        assert len(scan(tmp_path).candidates) == size + 50
+        return time.process_time() - started
+
+    assert seconds(8000) < 30 * max(seconds(1000), 0.02)

@@ -65,6 +65,9 @@ class Found:
 
 def candidates(module: Module) -> Iterator[Found]:
     """Everything at the top of the file that may be meant."""
+    for node in module.tree.body:
+        if isinstance(node, Function) and (made := _returned_library(module, node)):
+            module.makers[node.name] = made
     used = _used(module)
     parts = _parts(module)
     for node in _top(module.tree):
@@ -247,9 +250,7 @@ def _made_here(module: Module, node: ast.expr | None) -> str | None:
     """The library of an agent that a function of this file makes."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
         return None
-    name = node.func.id
-    maker = next((each for each in module.tree.body if isinstance(each, Function) and each.name == name), None)
-    return _returned_library(module, maker) if maker else None
+    return module.makers.get(node.func.id)
 
 
 def _returned_library(module: Module, node: Function) -> str | None:

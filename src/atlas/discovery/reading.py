@@ -31,6 +31,8 @@ class Module:
     """Imported names, and where they come from, dotted."""
     made: dict[str, str] = field(default_factory=dict[str, str])
     """Names anywhere in it that hold an agent of a library."""
+    makers: dict[str, str] = field(default_factory=dict[str, str])
+    """Functions at the top that return an agent of a library."""
     graphs: set[str] = field(default_factory=set[str])
     """Names that hold a graph which is not compiled yet."""
 
