@@ -198,3 +198,14 @@ def test_a_large_file_is_read_in_time_that_grows_with_it(tmp_path: Path) -> None
         return time.process_time() - started
 
     assert seconds(8000) < 30 * max(seconds(1000), 0.02)
+
+
+def test_a_world_is_told_what_it_is_made_with(tmp_path: Path) -> None:
+    code = "class Door:\n    def __init__(self, size): ...\n    def reset(self): ...\n    def step(self, a): ...\n"
+    (tmp_path / "w.py").write_text(code)
+    assert "give with --env-arg: size" in init(tmp_path, "--no-run").stdout
+    told = init(tmp_path, "--no-run", "--env-arg", "size=3")
+    assert "size" not in told.stdout
+    config = load_config(tmp_path / ".atlas" / "generated_config.yaml")
+    assert config.environment is not None
+    assert (config.environment.import_path, config.environment.arguments) == ("w:Door", {"size": 3})

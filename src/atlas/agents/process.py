@@ -165,6 +165,11 @@ async def _end(process: Process) -> None:
             async with asyncio.timeout(_TERM_S):
                 await process.wait()
     _signal(process.pid, signal.SIGKILL)
+    for stream in filter(None, (process.stdout, process.stderr)):
+        with suppress(TimeoutError):  # what was not read would keep the pipe open, and so would a child that got away
+            async with asyncio.timeout(_TERM_S):
+                while await stream.read(65_536):
+                    pass
     await process.wait()
 
 

@@ -213,8 +213,10 @@ def _tell(root: Path, discovered: Discovered) -> None:
                 else f"failed: {safe(chosen.look.error)}"
             )
             click.echo(f"  run in a child process: {said}")
-        if found.needs:
-            click.echo(f"  fill in .atlas/generated_factories.py: {', '.join(map(safe, found.needs))}")
+        lacking = [name for name in found.needs if found.role == "agent" or name not in discovered.arguments]
+        if lacking:
+            remedy = "fill in .atlas/generated_factories.py" if found.role == "agent" else "give with --env-arg"
+            click.echo(f"  {remedy}: {', '.join(map(safe, lacking))}")
     for other in discovered.others[:3]:
         click.echo(f"not chosen: {safe(other.label)} (score {other.score}); take it with --{_option(other.role)}")
     told = {"libraries": discovered.frameworks, "models": discovered.models, "keys": discovered.keys}

@@ -36,8 +36,10 @@ def _load(folder, file, module):
 def direct_path(candidate: Candidate, root: Path) -> str | None:
     """`pkg.mod:name` where Atlas can take the candidate as it is, from the project's folder; else None."""
     folder, module = _module(candidate, root)
-    if folder != "." or module is None or candidate.needs or candidate.method not in (None, "__call__"):
+    if folder != "." or module is None or candidate.method not in (None, "__call__"):
         return None
+    if candidate.needs and candidate.role == "agent":
+        return None  # an environment is given its arguments by the configuration
     if candidate.kind == "factory" and candidate.role == "agent" and candidate.optional:
         return None  # with a parameter it would be taken for a function of the prompt
     return f"{module}:{candidate.name}"
