@@ -28,6 +28,8 @@ def test_kappa_is_chance_corrected() -> None:
     always = cohen_kappa([1.0] * 50, [1.0] * 40 + [0.0] * 10)
     assert always.mean == pytest.approx(0.0)
     assert cohen_kappa([1.0] * 5, [1.0] * 5).mean == 0.0
+    perfect = cohen_kappa([1.0, 0.0] * 10, [1.0, 0.0] * 10)
+    assert perfect.low < 0.8 < perfect.mean == perfect.high == 1.0
 
 
 def test_agreement_counts_sides_and_the_middle_by_half() -> None:

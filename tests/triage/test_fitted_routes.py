@@ -108,6 +108,15 @@ def test_sessions_of_one_lane_only_are_not_enough() -> None:
         fit_arms([])
 
 
+def test_a_teacher_that_always_rescues_can_be_learnt_from() -> None:
+    rows = [one.model_copy(update={"helped": 1.0}) for one in world(200)]
+    arms = fit_arms(rows)
+    assert min(arms.worth(one.signals).helped for one in rows) > 0.9
+    assert arms.share > 0.1
+    with pytest.raises(ConfigError, match="the same"):
+        fit_arms([one.model_copy(update={"alone": 1.0, "helped": 1.0}) for one in rows])
+
+
 def test_a_look_at_the_answer_is_used_where_it_tells_more(tmp_path: Path) -> None:
     routes = fit_routes(world(400, look=True))
     assert routes.after is not None

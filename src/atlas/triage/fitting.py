@@ -39,7 +39,7 @@ def fit_arms(tried: Sequence[Tried], *, share: float | None = None, least_gain: 
     """Fit both estimates; with `share` the gain is chosen so that about this share of the tasks is supervised.
 
     Raises:
-        ConfigError: too few outcomes of a way, or outcomes that never vary.
+        ConfigError: too few outcomes of a way, or all outcomes the same.
     """
     table = _Table.of(tried)
     chosen = _chosen(table)
@@ -70,7 +70,7 @@ def fit_routes(tried: Sequence[Tried], *, share: float | None = None, least_gain
     """The route before a run, and the second look after it where that foretells more.
 
     Raises:
-        ConfigError: too few outcomes of a way, or outcomes that never vary.
+        ConfigError: too few outcomes of a way, or all outcomes the same.
     """
     before = fit_arms([_without(one, look=None) for one in tried], share=share, least_gain=least_gain)
     looked = [_without(one, past={}) for one in tried if one.signals.look is not None]
@@ -130,12 +130,14 @@ class _Table:
         success = success.reshape(len(tried), len(SIDES))
         known = ~np.isnan(success)
         for at, way in enumerate(("alone", "with supervision")):
-            heard = success[known[:, at], at]
-            if len(heard) < MIN_OUTCOMES or heard.min() == heard.max():
+            heard = int(known[:, at].sum())
+            if heard < MIN_OUTCOMES:
                 raise ConfigError(
-                    f"{len(heard)} known outcomes {way} are too few, or all the same.",
-                    f"Give at least {MIN_OUTCOMES}, of both kinds.",
+                    f"{heard} known outcomes {way} are too few.",
+                    f"Give at least {MIN_OUTCOMES}; sessions of the paired lane show both ways.",
                 )
+        if len(set(success[known].tolist())) < 2:
+            raise ConfigError("All outcomes are the same.", "There is nothing to learn from them yet.")
         past: dict[str, list[float]] = {}
         for one in tried:
             for policy, outcome in one.signals.past.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 from atlas.evidence.intervals import Interval, wilson
 from atlas.evidence.reliability import Bin, MonotoneMap, auroc, calibration_error, isotonic, reliability
@@ -54,7 +52,9 @@ def agreement_of(scores: Sequence[float], gold: Sequence[float], *, confidence: 
 def cohen_kappa(scores: Sequence[float], gold: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Agreement beyond chance of two yes/no readings; undefined chance (both always the same) counts as 0.
 
-    Source: Cohen 1960, A coefficient of agreement for nominal scales, with its large-sample standard error.
+    The interval is Wilson's for the agreement, carried over; chance is taken as known.
+
+    Source: Cohen 1960, A coefficient of agreement for nominal scales.
     """
     pairs = [(score > 0.5, truth > 0.5) for score, truth in _pairs(scores, gold)]
     n = len(pairs)
@@ -63,9 +63,9 @@ def cohen_kappa(scores: Sequence[float], gold: Sequence[float], *, confidence: f
     chance = yes * true + (1 - yes) * (1 - true)
     if chance >= 1:
         return Interval(mean=0.0, low=-1.0, high=1.0, n=n)
-    kappa = (same - chance) / (1 - chance)
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(same * (1 - same) / n) / (1 - chance)
-    return Interval(mean=kappa, low=max(-1.0, kappa - half), high=min(1.0, kappa + half), n=n)
+    ends = wilson(same * n, n, confidence)
+    mean, low, high = ((one - chance) / (1 - chance) for one in (ends.mean, ends.low, ends.high))
+    return Interval(mean=mean, low=max(-1.0, low), high=min(1.0, high), n=n)
 
 
 def _cross_mapped(scores: Sequence[float], gold: Sequence[float]) -> list[float]:
