@@ -23,7 +23,7 @@ from atlas.evidence.reliability import calibration_error
 from atlas.judges import Ensemble, EnsembleRules, FitRules, GoldCase, PanelWeights, fit_panel
 from atlas.models import Caller
 from atlas.schema import Body, Event, Session, Task, Verdict, content_hash, now
-from atlas.schema.errors import JudgeError
+from atlas.schema.errors import ConfigError, JudgeError
 from recorded import Votes, votes_in
 
 TARGET = 0.25
@@ -240,7 +240,11 @@ async def main() -> None:
     if not found:
         sys.exit(f"No recorded votes below {given.data}.")
     for votes in found:
-        arms = await measure(votes, 1 if given.quick else given.splits)
+        try:
+            arms = await measure(votes, 1 if given.quick else given.splits)
+        except ConfigError as error:
+            print(f"{votes.name}: {error}", file=sys.stderr)
+            continue
         print(table(votes, arms), flush=True)
 
 

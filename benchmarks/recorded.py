@@ -75,7 +75,7 @@ def _pairs(name: str, table: list[dict[str, Any]]) -> Votes:
         told, turned = {}, {}
         for judge, said in row["votes"].items():
             for at, order in enumerate(ORDERS):
-                winner = said[-1].get(order, {}).get("winner")
+                winner = _winner(said, order)
                 if winner not in ("1", "2"):
                     unread += 1
                     continue
@@ -88,9 +88,16 @@ def _pairs(name: str, table: list[dict[str, Any]]) -> Votes:
     return Votes(name, cases, mirrored, calls, units, unread)
 
 
+def _winner(said: list[Any], order: str) -> object:
+    """The vote in one order; None where nothing readable was recorded."""
+    last = said[-1] if said else None
+    vote = last.get(order) if isinstance(last, dict) else None
+    return vote.get("winner") if isinstance(vote, dict) else None
+
+
 def _calls(table: list[dict[str, Any]], judge: str) -> float:
     """Calls for one order: what was generated before, then the vote; a rating rates each output on its own."""
-    said = [row["votes"][judge] for row in table if judge in row["votes"]]
+    said = [row["votes"][judge] for row in table if row["votes"].get(judge)]
     return sum(len(one) - 1 + (2 if "score_1" in one[-1] else 1) for one in said) / len(said)
 
 
@@ -98,7 +105,13 @@ def _simulations(name: str, table: list[dict[str, Any]]) -> Votes:
     """tau2: several judge prompts about each simulated conversation, against the environment's reward."""
     cases: dict[str, dict[str, Any]] = {}
     unread = 0
+    many = len({row.get("judge_model") for row in table}) > 1
+    names: set[str] = set()
     for row in table:
+        if row["tau2_reward"] is None:
+            continue
+        judge = f"{row['judge_prompt_name']}|{row['judge_model']}" if many else row["judge_prompt_name"]
+        names.add(judge)
         case = cases.setdefault(
             row["simulation_id"],
             {"id": f"{row['domain']}/{row['task_id']}", "key": row["domain"], "gold": row["tau2_reward"], "scores": {}},
@@ -107,10 +120,9 @@ def _simulations(name: str, table: list[dict[str, Any]]) -> Votes:
         if score is None:
             unread += 1
         else:
-            case["scores"][row["judge_prompt_name"]] = score
-    names = sorted({row["judge_prompt_name"] for row in table})
+            case["scores"][judge] = score
     gold = [GoldCase.model_validate(case) for case in cases.values()]
-    return Votes(name, gold, [], dict.fromkeys(names, 1.0), {one: (one,) for one in names}, unread)
+    return Votes(name, gold, [], dict.fromkeys(sorted(names), 1.0), {one: (one,) for one in sorted(names)}, unread)
 
 
 def verdict_score(said: object) -> float | None:

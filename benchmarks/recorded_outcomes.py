@@ -119,12 +119,22 @@ def _bfcl(name: str, table: list[dict[str, Any]], questions: Mapping[str, str]) 
     found = Outcomes(name)
     for row in sorted(table, key=lambda row: str(row.get("d", ""))):
         task = f"{row['c']}/{row['i']}"
+        if row["ok"] is None:
+            continue
         found.ok[row["m"]][task] = float(row["ok"])
         found.keys[task] = row["c"]
-        if row.get("ot"):
-            found.looks[row["m"]][task] = Look(size=row["ot"], seconds=row.get("lat"))
+        if _total(row.get("ot")):
+            seconds = _total(row.get("lat"))
+            found.looks[row["m"]][task] = Look(size=_total(row["ot"]), seconds=seconds or None)
     found.prompts = {task: questions[task] for task in found.keys if task in questions}
     return found
+
+
+def _total(value: object) -> float:
+    """A number, or the sum of what a run of several turns lists; 0 where there is none."""
+    if isinstance(value, list):
+        return sum(map(_total, value))
+    return max(0.0, float(value)) if isinstance(value, int | float) else 0.0
 
 
 def _solutions(name: str, table: Iterator[dict[str, Any]]) -> Outcomes:
