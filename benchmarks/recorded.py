@@ -68,12 +68,13 @@ def votes_in(folder: Path) -> list[Votes]:
 
 def _pairs(name: str, table: list[dict[str, Any]]) -> Votes:
     """LLMBar: a score of 1 says that the first output is better. A judge in another order is another judge."""
-    judges = sorted({judge for row in table for judge in row["votes"]})
+    judges = sorted({judge for row in table for judge, said in row["votes"].items() if said})
     calls = {f"{judge}|{order}": _calls(table, judge) for judge in judges for order in ORDERS}
     cases, mirrored, unread = [], [], 0
     for row in table:
         told, turned = {}, {}
-        for judge, said in row["votes"].items():
+        for judge in judges:
+            said = row["votes"].get(judge) or []
             for at, order in enumerate(ORDERS):
                 winner = _winner(said, order)
                 if winner not in ("1", "2"):

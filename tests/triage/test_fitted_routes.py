@@ -108,6 +108,20 @@ def test_sessions_of_one_lane_only_are_not_enough() -> None:
         fit_arms([])
 
 
+def test_where_nothing_foretells_success_the_mean_is_stated() -> None:
+    for seed in range(8):
+        draw = random.Random(seed)
+        rows = [
+            Tried(
+                task=str(n), signals=Signals(key=draw.choice("abc")), alone=float(n % 10 < 6), helped=float(n % 10 < 8)
+            )
+            for n in range(100)
+        ]
+        worth = fit_arms(rows).worth(Signals(key="a"))
+        assert worth.alone == pytest.approx(0.6, abs=0.12)
+        assert worth.helped == pytest.approx(0.8, abs=0.12)
+
+
 def test_a_teacher_that_always_rescues_can_be_learnt_from() -> None:
     rows = [one.model_copy(update={"helped": 1.0}) for one in world(200)]
     arms = fit_arms(rows)

@@ -220,7 +220,9 @@ class _Table:
             mine = self.known_NA[:, at]
             design = np.column_stack([np.ones(mine.sum()), told[mine, at]])
             shift, slope = map(float, fit_logistic(design, self.success_NA[mine, at], [0.01, 0.01]))
-            lines.append((shift, max(0.0, slope)))
+            if slope <= 0:  # what is told foretells nothing: the mean is all there is
+                shift, slope = float(fit_logistic(design[:, :1], self.success_NA[mine, at], [0.01])[0]), 0.0
+            lines.append((shift, slope))
             told[:, at] = lines[-1][0] + lines[-1][1] * told[:, at]
         return told, lines
 
