@@ -13,6 +13,7 @@ from atlas.evaluate.desk import TOOLS, Desk, DeskTask, Wish, rule_words, today
 from atlas.evaluate.desk.rules import all_rules
 from atlas.evaluate.receipt import HarmfulEntry, Receipt, receipt
 from atlas.evaluate.stream import Point, play_stream
+from atlas.memory import next_version
 from atlas.runtime import open_runtime
 from atlas.runtime.telemetry import EventBus
 from atlas.schema import Cue, Entry, Provenance
@@ -162,5 +163,5 @@ async def plant(store: Store, tenant: str, coming: Sequence[DeskTask]) -> Wish:
     wish = victim(coming, taught)
     book = books[wish.key]
     entries = (*book.entries, harmful_entry(wish))
-    await store.publish([book.model_copy(update={"version": book.version + 1, "entries": entries})])
+    await store.publish([next_version(book, entries, "planted by the demo")])
     return wish
