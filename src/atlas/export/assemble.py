@@ -63,11 +63,12 @@ def record_of(stored: StoredSession, *, events: bool = False) -> SessionRecord:
         ValueError: the first event is not `session_started`, or one of them is not what its type says.
     """
     bodies = SessionBodies(stored.payloads)
+    trees = [bodies.tree(event.seq) for event in stored.events] if events else []  # First: the rest is read from them.
     told = _session(stored, bodies)
     record = _record(stored, told, _Work(told, stored.events))
     if not events:
         return record
-    happened = tuple(recorded_event(event, bodies.tree(event.seq)) for event in stored.events)
+    happened = tuple(map(recorded_event, stored.events, trees))
     return record.model_copy(update={"trajectory_events": happened})
 
 

@@ -42,10 +42,10 @@ class SessionBodies:
             ValueError: it is not what its type says.
         """
         text = self._stored[seq]
+        if seq in self._trees or (self._unusual and ESC in text):
+            return _BODY.validate_python(self.tree(seq))
         if ESC not in text:
             return _BODY.validate_json(text)
-        if self._unusual:
-            return _BODY.validate_python(self.tree(seq))
         return _BODY.validate_json(_REFERENCE.sub(self._quoted, text))
 
     def tree(self, seq: int) -> Any:
@@ -94,10 +94,11 @@ class SessionBodies:
         text = self._texts.get((seq, path))
         if text is None:
             number = int(seq)
-            found = self._raw.get(number)
+            whole = self._trees.get(number)
+            found = self._raw.get(number) if whole is None else whole
             if found is None:
                 found = self._raw[number] = from_json(self._stored[number])
             for key in path.split("/"):
                 found = cast("list[Any]", found)[int(key)] if isinstance(found, list) else found[key]
-            text = self._texts[seq, path] = self._resolved(found)
+            text = self._texts[seq, path] = self._resolved(found) if whole is None else cast("str", found)
         return text
