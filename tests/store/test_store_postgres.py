@@ -30,6 +30,7 @@ from atlas.schema import (
     Task,
     ToolCall,
     ToolUse,
+    Usage,
     new_id,
     now,
     rebuild,
@@ -433,3 +434,19 @@ async def test_four_stores_at_once_lose_nothing(url: str, tmp_path: Path, tell: 
     for n, events in enumerate(told):
         assert await stores[(n + 1) % 4].events(events[0].session_id) == events
     await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest.mark.parametrize("tokens", [2**63, 10**30, 10**400, -(10**20)])
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), 1e300])
+async def test_numbers_that_no_model_can_mean_are_stored_as_they_are(
+    store: PgStore, tell: Tell, tokens: int, cost: float
+) -> None:
+    events = tell()
+    call = events[4].body
+    usage = Usage(calls=1, prompt_tokens=tokens, completion_tokens=tokens, cost_usd=cost)
+    body = call.model_copy(update={"completion": call.completion.model_copy(update={"usage": usage})})
+    events[4] = events[4].model_copy(update={"body": body})
+    session = await put(store, events)
+    await store.commit(session)
+    assert written(await store.events(session.id)) == written(events)
+    assert [row.id async for row in store.sessions(limit=1)] == [session.id]

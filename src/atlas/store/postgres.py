@@ -83,7 +83,7 @@ class PgStore:
         bare = session.model_copy(update={"attempts": (), "reviews": (), "degraded": ()})
         told = Pool().alone(self._clean.noun(bare))
         books = self._books(playbooks)
-        numbers = (min(used.tokens, MOST_TOKENS), used.cost_usd, session.first_try)
+        numbers = (max(min(used.tokens, MOST_TOKENS), 0), used.cost_usd, session.first_try)
         await self._database.rows("commit", _uuid(session.id), told, *numbers, books, uuid.uuid4(), *self._drift)
         self._forget(session.id)
 
