@@ -210,7 +210,7 @@ class Pool:
     def _with_references(self, text: str) -> tuple[str, bool]:
         """The text with the recent texts that it contains replaced, longest first; and whether there were any."""
         size = len(text)
-        inside = [one for one in self._recent if one[2] in text and len(one[0]) < size and one[0] in text]
+        inside = [one for one in self._recent if len(one[0]) < size and one[2] in text and one[0] in text]
         if not inside:
             return (escape(text) if self._careful else text), False
         inside.sort(key=_by_length, reverse=True)
