@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -160,6 +161,8 @@ def _serve(place: Place) -> Path:
         new = not (place.data / "PG_VERSION").exists()
         if new:
             _create(place)
+        else:
+            _check_version(place)
         _forget_stale_pid(place)
         with _locked(place.home / "server.lock", "the server's lock") as lock_fd:
             _launch(place, lock_fd, new=new)
@@ -195,6 +198,18 @@ def _create(place: Place) -> None:
     (draft / "pg_hba.conf").write_text("local all all peer map=atlas\n")
     (draft / "pg_ident.conf").write_text("".join(f'atlas "{user}" atlas\n' for user in sorted(users)))
     draft.rename(place.data)
+
+
+def _check_version(place: Place) -> None:
+    """A server starts only on data that its own major version wrote."""
+    wrote = (place.data / "PG_VERSION").read_text().strip()
+    said = subprocess.run([place.bin / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    installed = re.search(r"\d+", said)
+    if installed is not None and installed[0] != wrote:
+        raise StoreUnavailable(
+            f"The data in {place.data} was written by Postgres version {wrote}; version {installed[0]} is installed.",
+            "Move that folder away, or give the address of a server that reads it as storage.database_url.",
+        )
 
 
 def _forget_stale_pid(place: Place) -> None:
