@@ -61,7 +61,10 @@ class Manner:
 
 def play(config: AtlasConfig, folder: Path, begin: Begin, manner: Manner) -> int:
     """Run one session to its end; gives the exit code."""
-    clean = safety_of(config.runtime_safety, secrets=config.secret_variables).boundary.text
+
+    def clean(text: str) -> str:
+        return safety_of(config.runtime_safety, secrets=config.secret_variables).boundary.text(text)
+
     try:
         with redirect_stdout(sys.stderr):
             return asyncio.run(_play(config, folder, begin, manner, clean))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ KEPT_OPEN = 8
 """Runtimes that stay open for the next session; of more, those that rest longest are closed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """Which runtime a session needs; equal orders share one."""
 
@@ -44,7 +45,7 @@ class Order:
         """The loop that the ordered runtime is tied to, where it runs code of the user's."""
         return self.user_loop if self.function is not None or self.config.uses_user_code else None
 
-    @property
+    @cached_property
     def key(self) -> object:
         """Equal for orders that can share a runtime."""
         return (self.config.model_dump_json(), self.function, self.home, self.stream)

@@ -161,13 +161,12 @@ def _serve(place: Place) -> Path:
         new = not (place.data / "PG_VERSION").exists()
         if new:
             _create(place)
-        else:
-            _check_version(place)
         _forget_stale_pid(place)
         with _locked(place.home / "server.lock", "the server's lock") as lock_fd:
             _launch(place, lock_fd, new=new)
         found = _await_ready(place)
         if found is None:
+            _check_version(place)
             raise StoreUnavailable(f"Postgres did not start: {_why(place)}", f"See {place.log}.")
         return found
 
@@ -201,7 +200,7 @@ def _create(place: Place) -> None:
 
 
 def _check_version(place: Place) -> None:
-    """A server starts only on data that its own major version wrote."""
+    """Asked of a server that did not start: it starts only on data that its own major version wrote."""
     wrote = (place.data / "PG_VERSION").read_text().strip()
     said = subprocess.run([place.bin / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
     installed = re.search(r"\d+", said)
