@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,6 @@ from ingest_kit import QUICK, Client
 
 from atlas.ingest import Ingest, IngestRules, Receiver, Spool
 from atlas.store import MemoryStore, Store
-from atlas.store.embedded import start_embedded
 
 Serve = Callable[..., Any]
 
@@ -56,19 +51,6 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """A short folder that an unprivileged user may enter."""
-    in_memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="atlas-ingest-", dir=in_memory if in_memory.is_dir() else None))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def url(place: Path) -> Iterator[str]:
-    """The address of a server that runs as long as the tests do."""
-    with ThreadPoolExecutor(1) as elsewhere:
-        share = elsewhere.submit(lambda: asyncio.run(start_embedded(place / "shared"))).result()
-        yield share.dsn
-        elsewhere.submit(lambda: asyncio.run(share.close())).result()
+def url(server: str) -> str:
+    """The address of the server that runs as long as the tests do; its tables are shared."""
+    return server

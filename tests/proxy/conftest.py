@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +57,3 @@ async def serve(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Serve]:
     for close in closing:
         async with asyncio.timeout(20):
             await close()
-
-
-@pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """A short folder that an unprivileged user may enter."""
-    in_memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="atlas-proxy-", dir=in_memory if in_memory.is_dir() else None))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
